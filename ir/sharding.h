@@ -1,0 +1,41 @@
+// How one tensor lies on a mesh.
+//
+// Text form, one entry per dimension: [data, _, model+]{replicated: z}{sum: model}
+//   data          split over axis data        [data, model] split over both, data major
+//   _             not split                   +  open: propagation may add axes
+//   {replicated}  axes that must not split it {sum: axes}  a partial value: the sum over these axes is
+//                                             the tensor (also max, min)
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/mesh.h"
+#include "ir/types.h"
+
+namespace shardc {
+
+enum class Combine : std::uint8_t { None, Sum, Max, Min };
+std::string_view name_of(Combine combine);  // "sum"
+
+struct DimSharding {
+  Axes axes;
+  bool open = false;
+  bool operator==(const DimSharding&) const = default;
+};
+
+struct Sharding {
+  std::vector<DimSharding> dims;
+  Axes replicated;
+  Axes partial;
+  Combine pending = Combine::None;  // how to combine over `partial`
+  bool operator==(const Sharding&) const = default;
+
+  static Sharding replicated_of(std::size_t rank, bool open = false);
+  bool uses(const AxisRef& axis) const;  // splits a dimension by it or by a part of it
+};
+
+Shape local_shape(const Shape& global, const Sharding& sharding);  // the buffer's shape, padding included
+std::string to_string(const Mesh& mesh, const Sharding& sharding);
+
+}  // namespace shardc

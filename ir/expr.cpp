@@ -76,9 +76,7 @@ bool literal(const Expr& e) { return e->fn == Fn::Float || e->fn == Fn::Int; }
 bool literal(const Expr& e, double value) {
   return (e->fn == Fn::Float && e->number == value) || (e->fn == Fn::Int && e->integer == value);
 }
-double value_of(const Expr& e) {
-  return e->fn == Fn::Float ? e->number : static_cast<double>(e->integer);
-}
+double value_of(const Expr& e) { return e->fn == Fn::Float ? e->number : static_cast<double>(e->integer); }
 
 // Folding keeps kinds: an Int literal is no neutral element for a Float expression of unknown kind only where
 // the kind could change, which `a + 0` and `a * 1` with an Int literal never do.
@@ -122,12 +120,43 @@ Expr fold(Fn fn, const std::vector<Expr>& a) {
     case Fn::Where:
       if (literal(a[0])) return value_of(a[0]) != 0 ? a[1] : a[2];
       return nullptr;
-    case Fn::Load: case Fn::Index: case Fn::Float: case Fn::Int:
-    case Fn::Abs: case Fn::Sign: case Fn::Floor: case Fn::Not: case Fn::Exp: case Fn::Log: case Fn::Log1p:
-    case Fn::Sqrt: case Fn::Rsqrt: case Fn::Sin: case Fn::Cos: case Fn::Tanh: case Fn::Sigmoid: case Fn::Erf:
-    case Fn::StopGradient: case Fn::ToInt: case Fn::ToBool: case Fn::RoundBF16: case Fn::RoundF16:
-    case Fn::Max: case Fn::Min: case Fn::FloorDiv: case Fn::Mod: case Fn::Lt: case Fn::Le: case Fn::Gt:
-    case Fn::Ge: case Fn::Eq: case Fn::Ne: case Fn::And: case Fn::Or: case Fn::Uniform: case Fn::Normal:
+    case Fn::Load:
+    case Fn::Index:
+    case Fn::Float:
+    case Fn::Int:
+    case Fn::Abs:
+    case Fn::Sign:
+    case Fn::Floor:
+    case Fn::Not:
+    case Fn::Exp:
+    case Fn::Log:
+    case Fn::Log1p:
+    case Fn::Sqrt:
+    case Fn::Rsqrt:
+    case Fn::Sin:
+    case Fn::Cos:
+    case Fn::Tanh:
+    case Fn::Sigmoid:
+    case Fn::Erf:
+    case Fn::StopGradient:
+    case Fn::ToInt:
+    case Fn::ToBool:
+    case Fn::RoundBF16:
+    case Fn::RoundF16:
+    case Fn::Max:
+    case Fn::Min:
+    case Fn::FloorDiv:
+    case Fn::Mod:
+    case Fn::Lt:
+    case Fn::Le:
+    case Fn::Gt:
+    case Fn::Ge:
+    case Fn::Eq:
+    case Fn::Ne:
+    case Fn::And:
+    case Fn::Or:
+    case Fn::Uniform:
+    case Fn::Normal:
       return nullptr;
   }
   return nullptr;
@@ -174,7 +203,8 @@ Expr integer(std::int64_t value) {
 }
 
 Expr apply(Fn fn, std::vector<Expr> args) {
-  CHECK(static_cast<int>(args.size()) == info(fn).arity, "{} takes {} arguments", info(fn).name, info(fn).arity);
+  CHECK(static_cast<int>(args.size()) == info(fn).arity, "{} takes {} arguments", info(fn).name,
+        info(fn).arity);
   if (Expr folded = fold(fn, args)) return folded;
   return make(fn, std::move(args));
 }
@@ -200,50 +230,95 @@ Expr le(Expr a, Expr b) { return apply(Fn::Le, {std::move(a), std::move(b)}); }
 
 double evaluate(Fn fn, const double* a, std::uint64_t salt) {
   switch (fn) {
-    case Fn::Neg: return -a[0];
-    case Fn::Abs: return std::abs(a[0]);
-    case Fn::Sign: return a[0] > 0 ? 1 : a[0] < 0 ? -1 : a[0];
-    case Fn::Floor: return std::floor(a[0]);
-    case Fn::Not: return a[0] == 0;
-    case Fn::Exp: return std::exp(a[0]);
-    case Fn::Log: return std::log(a[0]);
-    case Fn::Log1p: return std::log1p(a[0]);
-    case Fn::Sqrt: return std::sqrt(a[0]);
-    case Fn::Rsqrt: return 1 / std::sqrt(a[0]);
-    case Fn::Sin: return std::sin(a[0]);
-    case Fn::Cos: return std::cos(a[0]);
-    case Fn::Tanh: return std::tanh(a[0]);
-    case Fn::Sigmoid: return 1 / (1 + std::exp(-a[0]));
-    case Fn::Erf: return std::erf(a[0]);
-    case Fn::StopGradient: return a[0];
-    case Fn::ToFloat: return a[0];
-    case Fn::ToInt: return std::trunc(a[0]);
-    case Fn::ToBool: return a[0] != 0;
-    case Fn::RoundBF16: return round_bits(a[0], 7, -126, 3.3895313892515355e38);
-    case Fn::RoundF16: return round_bits(a[0], 10, -14, 65504);
-    case Fn::Add: return a[0] + a[1];
-    case Fn::Sub: return a[0] - a[1];
-    case Fn::Mul: return a[0] * a[1];
-    case Fn::Div: return a[0] / a[1];
-    case Fn::Pow: return std::pow(a[0], a[1]);
-    case Fn::Max: return std::isnan(a[0]) || a[0] >= a[1] ? a[0] : a[1];
-    case Fn::Min: return std::isnan(a[0]) || a[0] <= a[1] ? a[0] : a[1];
-    case Fn::FloorDiv: return std::floor(a[0] / a[1]);
-    case Fn::Mod: return a[0] - std::floor(a[0] / a[1]) * a[1];
-    case Fn::Lt: return a[0] < a[1];
-    case Fn::Le: return a[0] <= a[1];
-    case Fn::Gt: return a[0] > a[1];
-    case Fn::Ge: return a[0] >= a[1];
-    case Fn::Eq: return a[0] == a[1];
-    case Fn::Ne: return a[0] != a[1];
-    case Fn::And: return a[0] != 0 && a[1] != 0;
-    case Fn::Or: return a[0] != 0 || a[1] != 0;
+    case Fn::Neg:
+      return -a[0];
+    case Fn::Abs:
+      return std::abs(a[0]);
+    case Fn::Sign:
+      return a[0] > 0 ? 1 : a[0] < 0 ? -1 : a[0];
+    case Fn::Floor:
+      return std::floor(a[0]);
+    case Fn::Not:
+      return a[0] == 0;
+    case Fn::Exp:
+      return std::exp(a[0]);
+    case Fn::Log:
+      return std::log(a[0]);
+    case Fn::Log1p:
+      return std::log1p(a[0]);
+    case Fn::Sqrt:
+      return std::sqrt(a[0]);
+    case Fn::Rsqrt:
+      return 1 / std::sqrt(a[0]);
+    case Fn::Sin:
+      return std::sin(a[0]);
+    case Fn::Cos:
+      return std::cos(a[0]);
+    case Fn::Tanh:
+      return std::tanh(a[0]);
+    case Fn::Sigmoid:
+      return 1 / (1 + std::exp(-a[0]));
+    case Fn::Erf:
+      return std::erf(a[0]);
+    case Fn::StopGradient:
+      return a[0];
+    case Fn::ToFloat:
+      return a[0];
+    case Fn::ToInt:
+      return std::trunc(a[0]);
+    case Fn::ToBool:
+      return a[0] != 0;
+    case Fn::RoundBF16:
+      return round_bits(a[0], 7, -126, 3.3895313892515355e38);
+    case Fn::RoundF16:
+      return round_bits(a[0], 10, -14, 65504);
+    case Fn::Add:
+      return a[0] + a[1];
+    case Fn::Sub:
+      return a[0] - a[1];
+    case Fn::Mul:
+      return a[0] * a[1];
+    case Fn::Div:
+      return a[0] / a[1];
+    case Fn::Pow:
+      return std::pow(a[0], a[1]);
+    case Fn::Max:
+      return std::isnan(a[0]) || a[0] >= a[1] ? a[0] : a[1];
+    case Fn::Min:
+      return std::isnan(a[0]) || a[0] <= a[1] ? a[0] : a[1];
+    case Fn::FloorDiv:
+      return std::floor(a[0] / a[1]);
+    case Fn::Mod:
+      return a[0] - std::floor(a[0] / a[1]) * a[1];
+    case Fn::Lt:
+      return a[0] < a[1];
+    case Fn::Le:
+      return a[0] <= a[1];
+    case Fn::Gt:
+      return a[0] > a[1];
+    case Fn::Ge:
+      return a[0] >= a[1];
+    case Fn::Eq:
+      return a[0] == a[1];
+    case Fn::Ne:
+      return a[0] != a[1];
+    case Fn::And:
+      return a[0] != 0 && a[1] != 0;
+    case Fn::Or:
+      return a[0] != 0 || a[1] != 0;
     case Fn::Uniform:
-      return random_uniform(random_bits(salt, static_cast<std::uint64_t>(a[0])), static_cast<std::uint64_t>(a[1]));
+      return random_uniform(random_bits(salt, static_cast<std::uint64_t>(a[0])),
+                            static_cast<std::uint64_t>(a[1]));
     case Fn::Normal:
-      return random_normal(random_bits(salt, static_cast<std::uint64_t>(a[0])), static_cast<std::uint64_t>(a[1]));
-    case Fn::Where: return a[0] != 0 ? a[1] : a[2];
-    case Fn::Load: case Fn::Index: case Fn::Float: case Fn::Int: break;
+      return random_normal(random_bits(salt, static_cast<std::uint64_t>(a[0])),
+                           static_cast<std::uint64_t>(a[1]));
+    case Fn::Where:
+      return a[0] != 0 ? a[1] : a[2];
+    case Fn::Load:
+    case Fn::Index:
+    case Fn::Float:
+    case Fn::Int:
+      break;
   }
   CHECK(false, "evaluate of a leaf");
 }
@@ -267,27 +342,67 @@ Kind kind_of(const Expr& e, const std::vector<Kind>& operands) {
     return a == Kind::Int || b == Kind::Int ? Kind::Int : Kind::Bool;
   };
   switch (e->fn) {
-    case Fn::Load: return operands.at(static_cast<std::size_t>(e->index));
-    case Fn::Index: case Fn::Int: case Fn::ToInt: return Kind::Int;
-    case Fn::Float: case Fn::Exp: case Fn::Log: case Fn::Log1p: case Fn::Sqrt: case Fn::Rsqrt: case Fn::Sin:
-    case Fn::Cos: case Fn::Tanh: case Fn::Sigmoid: case Fn::Erf: case Fn::ToFloat: case Fn::RoundBF16:
-    case Fn::RoundF16: case Fn::Div: case Fn::Pow: case Fn::Uniform: case Fn::Normal:
+    case Fn::Load:
+      return operands.at(static_cast<std::size_t>(e->index));
+    case Fn::Index:
+    case Fn::Int:
+    case Fn::ToInt:
+      return Kind::Int;
+    case Fn::Float:
+    case Fn::Exp:
+    case Fn::Log:
+    case Fn::Log1p:
+    case Fn::Sqrt:
+    case Fn::Rsqrt:
+    case Fn::Sin:
+    case Fn::Cos:
+    case Fn::Tanh:
+    case Fn::Sigmoid:
+    case Fn::Erf:
+    case Fn::ToFloat:
+    case Fn::RoundBF16:
+    case Fn::RoundF16:
+    case Fn::Div:
+    case Fn::Pow:
+    case Fn::Uniform:
+    case Fn::Normal:
       return Kind::Float;
-    case Fn::ToBool: case Fn::Not: case Fn::Lt: case Fn::Le: case Fn::Gt: case Fn::Ge: case Fn::Eq: case Fn::Ne:
-    case Fn::And: case Fn::Or:
+    case Fn::ToBool:
+    case Fn::Not:
+    case Fn::Lt:
+    case Fn::Le:
+    case Fn::Gt:
+    case Fn::Ge:
+    case Fn::Eq:
+    case Fn::Ne:
+    case Fn::And:
+    case Fn::Or:
       return Kind::Bool;
-    case Fn::Neg: case Fn::Abs: case Fn::Sign: case Fn::Floor: return wider(arg(0), Kind::Int);
-    case Fn::StopGradient: return arg(0);
-    case Fn::Add: case Fn::Sub: case Fn::Mul: case Fn::FloorDiv: case Fn::Mod:
+    case Fn::Neg:
+    case Fn::Abs:
+    case Fn::Sign:
+    case Fn::Floor:
+      return wider(arg(0), Kind::Int);
+    case Fn::StopGradient:
+      return arg(0);
+    case Fn::Add:
+    case Fn::Sub:
+    case Fn::Mul:
+    case Fn::FloorDiv:
+    case Fn::Mod:
       return wider(wider(arg(0), arg(1)), Kind::Int);
-    case Fn::Max: case Fn::Min: return wider(arg(0), arg(1));
-    case Fn::Where: return wider(arg(1), arg(2));
+    case Fn::Max:
+    case Fn::Min:
+      return wider(arg(0), arg(1));
+    case Fn::Where:
+      return wider(arg(1), arg(2));
   }
   return Kind::Float;
 }
 
 namespace {
-void walk(const Expr& e, std::unordered_set<const ExprNode*>& seen, const std::function<void(const ExprNode&)>& visit) {
+void walk(const Expr& e, std::unordered_set<const ExprNode*>& seen,
+          const std::function<void(const ExprNode&)>& visit) {
   if (!seen.insert(e.get()).second) return;
   visit(*e);
   for (const Expr& arg : e->args) walk(arg, seen, visit);

@@ -66,7 +66,8 @@ std::vector<std::int64_t> group_of(const Mesh& mesh, const Axes& axes, std::int6
 
 std::string to_string(const Mesh& mesh) {
   std::string text;
-  for (const Axis& axis : mesh.axes) text += fmt::format("{}{}={}", text.empty() ? "" : ", ", axis.name, axis.size);
+  for (const Axis& axis : mesh.axes)
+    text += fmt::format("{}{}={}", text.empty() ? "" : ", ", axis.name, axis.size);
   return "{" + text + "}";
 }
 

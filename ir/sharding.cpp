@@ -25,7 +25,8 @@ bool Sharding::uses(const AxisRef& axis) const {
 
 Shape local_shape(const Shape& global, const Sharding& sharding) {
   Shape local = global;
-  for (std::size_t d = 0; d < sharding.dims.size(); ++d) local[d] = chunk_of(global[d], sharding.dims[d].axes);
+  for (std::size_t d = 0; d < sharding.dims.size(); ++d)
+    local[d] = chunk_of(global[d], sharding.dims[d].axes);
   return local;
 }
 
@@ -38,7 +39,8 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding) {
     if (dim.open) text += "+";
   }
   text += "]";
-  if (!sharding.replicated.empty()) text += fmt::format("{{replicated: {}}}", to_string(mesh, sharding.replicated));
+  if (!sharding.replicated.empty())
+    text += fmt::format("{{replicated: {}}}", to_string(mesh, sharding.replicated));
   if (!sharding.partial.empty())
     text += fmt::format("{{{}: {}}}", name_of(sharding.pending), to_string(mesh, sharding.partial));
   return text;

@@ -69,7 +69,8 @@ void Lexer::fail(const Token& token, std::string message, std::string hint) cons
 }
 
 void Lexer::fail_expected(std::string_view what) const {
-  const std::string_view found = text_.substr(token_.begin, std::min<std::size_t>(token_.end - token_.begin, 40));
+  const std::string_view found =
+      text_.substr(token_.begin, std::min<std::size_t>(token_.end - token_.begin, 40));
   fail(token_, token_.kind == Token::Kind::End ? fmt::format("expected {} but the text ends", what)
                                                : fmt::format("expected {} but found '{}'", what, found));
 }
@@ -151,8 +152,9 @@ Token::Kind Lexer::read_symbol() {
   token_.text = text_.substr(position_, two ? 2 : 1);
   token_.end = position_ + 1;
   if (!two && kSymbols.find(c) == std::string_view::npos)
-    fail(token_, (c > 32 && c < 127) ? fmt::format("unexpected character '{}'", c)
-                                 : fmt::format("unexpected byte 0x{:02x}", static_cast<unsigned char>(c)));
+    fail(token_, (c > 32 && c < 127)
+                     ? fmt::format("unexpected character '{}'", c)
+                     : fmt::format("unexpected byte 0x{:02x}", static_cast<unsigned char>(c)));
   position_ += two ? 2 : 1;
   return Token::Kind::Symbol;
 }

@@ -202,7 +202,8 @@ Parser::DeepExpr Parser::parse_unary(NestScope& nest) {
   const bool number = lexer_.at(Token::Kind::Number) || lexer_.at("inf") || lexer_.at("nan");
   if (!number || token.begin != minus.end) return make(nest, Fn::Neg, {parse_unary(nest)}, minus);
   const Attr attr = parse_number_attr(true);
-  if (const auto* value = std::get_if<double>(&attr.value)) return intern(nest, {Fn::Float, 0, *value, 0, {}});
+  if (const auto* value = std::get_if<double>(&attr.value))
+    return intern(nest, {Fn::Float, 0, *value, 0, {}});
   return intern(nest, {Fn::Int, 0, 0, std::get<std::int64_t>(attr.value), {}});
 }
 

@@ -60,8 +60,7 @@ DimText Parser::parse_dim() {
   do {
     const Token token = lexer_.peek();
     dim.factors.push_back(parse_factor());
-    if (dim.factors.back().size > kLargestSize / dim.size)
-      lexer_.fail(token, "this dimension is too large");
+    if (dim.factors.back().size > kLargestSize / dim.size) lexer_.fail(token, "this dimension is too large");
     dim.size *= dim.factors.back().size;
   } while (dim.compound && !lexer_.accept(")"));
   return dim;
@@ -106,7 +105,8 @@ Sharding Parser::parse_sharding() {
     for (Combine combine : {Combine::Sum, Combine::Max, Combine::Min})
       if (what.text == name_of(combine)) sharding.pending = combine;
     if (what.text != name_of(sharding.pending) || sharding.pending == Combine::None)
-      lexer_.fail(what, fmt::format("expected 'replicated', 'sum', 'max' or 'min' but found '{}'", what.text));
+      lexer_.fail(what,
+                  fmt::format("expected 'replicated', 'sum', 'max' or 'min' but found '{}'", what.text));
   }
   return sharding;
 }

@@ -95,8 +95,11 @@ class GraphPrinter {
     for (std::size_t i = 0; i < graph_.args.size(); ++i) {
       const std::size_t carried = static_cast<std::size_t>(repeat.carried);
       const std::size_t stacked = carried + static_cast<std::size_t>(repeat.stacked);
-      line("{} {} = {}", i < carried ? "carried" : i < stacked ? "stacked" : "shared", spell(graph_.args[i]),
-           i < operands.size() ? operands[i] : "?");
+      line("{} {} = {}",
+           i < carried   ? "carried"
+           : i < stacked ? "stacked"
+                         : "shared",
+           spell(graph_.args[i]), i < operands.size() ? operands[i] : "?");
     }
     print_nodes();
     Strings results;
@@ -140,8 +143,8 @@ class GraphPrinter {
     for (ValueId result : node.results) {
       const Value& value = graph_[result];
       const std::string dims = nest ? spell_dims(*nest, mesh_) : to_string(value.type.shape);
-      results.push_back(fmt::format("{}: {}{}{}", spell(result), name_of(value.type.dtype), dims,
-                                    spell_sharding(value)));
+      results.push_back(
+          fmt::format("{}: {}{}{}", spell(result), name_of(value.type.dtype), dims, spell_sharding(value)));
     }
     text += indent_ + joined(results) + " = ";
     std::visit([&](const auto& op) { print_op(op, node, operands); }, node.op);

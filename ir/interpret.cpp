@@ -172,12 +172,13 @@ class Machine {
         shards.push_back(shard_of(mesh_, factor.size, factor.axes, device));
       std::vector<LocalView> inputs;
       for (ValueId operand : node.operands)
-        inputs.push_back(
-            view(graph[operand].type.shape, placed(graph[operand].sharding), device, (*env[*operand])[d].data()));
-      Buffer buffer(static_cast<std::size_t>(elements_of(local_shape(result.type.shape, placed(result.sharding)))),
-                    std::numeric_limits<double>::quiet_NaN());
-      shardc::run_nest(nest, shards, inputs, view(result.type.shape, placed(result.sharding), device, buffer.data()),
-                       salt);
+        inputs.push_back(view(graph[operand].type.shape, placed(graph[operand].sharding), device,
+                              (*env[*operand])[d].data()));
+      Buffer buffer(
+          static_cast<std::size_t>(elements_of(local_shape(result.type.shape, placed(result.sharding)))),
+          std::numeric_limits<double>::quiet_NaN());
+      shardc::run_nest(nest, shards, inputs,
+                       view(result.type.shape, placed(result.sharding), device, buffer.data()), salt);
       store(result.type.dtype, buffer);
       out->push_back(std::move(buffer));
     }
@@ -202,7 +203,8 @@ class Machine {
     for (std::size_t i = carried; i < node.results.size(); ++i) {
       const Value& v = graph[node.results[i]];
       stacks.push_back(std::make_shared<Buffers>(
-          devices, Buffer(static_cast<std::size_t>(elements_of(local_shape(v.type.shape, placed(v.sharding)))))));
+          devices,
+          Buffer(static_cast<std::size_t>(elements_of(local_shape(v.type.shape, placed(v.sharding)))))));
     }
     for (std::int64_t k = 0; k < repeat.times; ++k) {
       const std::int64_t i = repeat.reverse ? repeat.times - 1 - k : k;

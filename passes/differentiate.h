@@ -18,8 +18,8 @@ struct DifferentiateOptions {
 // `graph` is the graph of one microbatch.
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options = {});
 
-// Gradients of the scalar output `loss` with respect to every float parameter, appended to the graph as outputs
-// of role Gradient. The core of the above, for tests.
+// Gradients of the scalar output `loss` with respect to every float parameter, appended to the graph as
+// outputs of role Gradient. The core of the above, for tests.
 Graph gradients(const Graph& graph, std::string_view loss);
 
 }  // namespace shardc::passes

@@ -23,7 +23,9 @@ std::size_t key_of(const LoopNest& nest, const std::vector<ValueId>& operands, c
   for (ValueId operand : operands) mix(*operand);
   mix(nest.factors.size());
   mix(static_cast<std::size_t>(nest.combine));
-  mix(std::hash<std::string>{}(to_string(nest.body, [](const ExprNode& leaf) { return fmt::format("{}:{}", static_cast<int>(leaf.fn), leaf.index); })));
+  mix(std::hash<std::string>{}(to_string(nest.body, [](const ExprNode& leaf) {
+    return fmt::format("{}:{}", static_cast<int>(leaf.fn), leaf.index);
+  })));
   return key;
 }
 

@@ -1,5 +1,5 @@
-// Removes what gradients and expansions leave behind: nodes nobody uses, copies that change nothing, and nodes
-// that compute again what an earlier one has. Runs after every pass that builds nodes mechanically.
+// Removes what gradients and expansions leave behind: nodes nobody uses, copies that change nothing, and
+// nodes that compute again what an earlier one has. Runs after every pass that builds nodes mechanically.
 #pragma once
 
 #include "ir/graph.h"

@@ -16,14 +16,14 @@ std::vector<bool> active_values(const Graph& graph, const std::vector<bool>& act
 
 // Everything the backward pass of one Repeat needs to know about its forward pass.
 struct RepeatTape {
-  Graph backward;                          // body; arguments: carried, stacked, shared
-  std::vector<std::size_t> carried;        // carried operands with a cotangent
-  std::vector<std::size_t> shared;         // shared operands whose cotangent is accumulated (carried too)
+  Graph backward;                            // body; arguments: carried, stacked, shared
+  std::vector<std::size_t> carried;          // carried operands with a cotangent
+  std::vector<std::size_t> shared;           // shared operands whose cotangent is accumulated (carried too)
   std::vector<std::size_t> stacked_results;  // stacked results that bring a cotangent
-  std::vector<std::size_t> stacked;        // stacked operands that get a cotangent
-  std::vector<ValueId> residuals;          // forward values (this level) stacked for the backward body
-  std::vector<std::size_t> read_stacked;   // stacked operands that the backward body reads again
-  std::vector<std::size_t> read_shared;    // shared operands that it reads
+  std::vector<std::size_t> stacked;          // stacked operands that get a cotangent
+  std::vector<ValueId> residuals;            // forward values (this level) stacked for the backward body
+  std::vector<std::size_t> read_stacked;     // stacked operands that the backward body reads again
+  std::vector<std::size_t> read_shared;      // shared operands that it reads
 };
 
 class Tape {
@@ -43,8 +43,8 @@ class Tape {
   void record_repeat(std::size_t index, const Node& node, const Repeat& repeat);
   void replay_nest(Builder& to, const Node& node, const LoopNest& nest, Cotangents& known,
                    const std::function<ValueId(ValueId)>& load) const;
-  void replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat, Cotangents& known,
-                     const std::function<ValueId(ValueId)>& load) const;
+  void replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat,
+                     Cotangents& known, const std::function<ValueId(ValueId)>& load) const;
   void add(Builder& to, Cotangents& known, ValueId old, ValueId cotangent) const;
 
   const Graph& graph_;

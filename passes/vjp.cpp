@@ -23,6 +23,7 @@ class Target {
     for (std::size_t f = 0; f < factors_.size(); ++f) by_factor_.push_back(Affine::of(FactorId(f)));
     gone_.assign(factors_.size(), false);
     taken_.assign(factors_.size(), false);
+    pinned_.assign(factors_.size(), false);
     for (std::size_t d = 0; d < shape.size(); ++d) add(nest.inputs[k][d], shape[d]);
     for (const auto& [factor, affine] : by_factor_updates_) by_factor_[*factor] = affine;
   }
@@ -63,7 +64,8 @@ class Target {
  private:
   void add(const Affine& dim, std::int64_t size) {
     const std::vector<FactorId> parts = compound(nest_, dim, size);
-    const bool free = std::none_of(parts.begin(), parts.end(), [&](FactorId f) { return taken_[*f]; });
+    const bool free =
+        std::none_of(parts.begin(), parts.end(), [&](FactorId f) { return taken_[*f] || gone_[*f]; });
     if (!parts.empty() && free) {
       for (FactorId f : parts) taken_[*f] = true;
       output_.push_back(dim);
@@ -80,7 +82,9 @@ class Target {
   // fresh = offset + rest + c * f with c = 1 or -1 gives f = c * (fresh - offset - rest).
   bool solve(const Affine& dim, FactorId fresh) {
     for (const Term& term : dim.terms) {
-      if (std::abs(term.coefficient) != 1 || taken_[*term.factor] || gone_[*term.factor]) continue;
+      if (std::abs(term.coefficient) != 1 || taken_[*term.factor] || pinned_[*term.factor] ||
+          gone_[*term.factor])
+        continue;
       const bool rest_is_kept = std::none_of(dim.terms.begin(), dim.terms.end(),
                                              [&](const Term& other) { return gone_[*other.factor]; });
       if (!rest_is_kept) continue;
@@ -88,6 +92,8 @@ class Target {
       std::erase_if(rest.terms, [&](const Term& other) { return other.factor == term.factor; });
       const Affine solved = term.coefficient * (Affine::of(fresh) + (-1) * rest);
       gone_[*term.factor] = true;
+      for (const Term& other : rest.terms)
+        if (*other.factor < pinned_.size()) pinned_[*other.factor] = true;
       by_factor_updates_.emplace_back(term.factor, solved);
       return true;
     }
@@ -116,7 +122,9 @@ class Target {
   std::vector<Affine> by_factor_;
   std::vector<std::pair<FactorId, Affine>> by_factor_updates_;
   std::vector<std::pair<FactorId, Affine>> selected_;
-  std::vector<bool> gone_, taken_;
+  std::vector<bool> gone_;    // solved for: replaced by an affine expression
+  std::vector<bool> taken_;   // indexes the result
+  std::vector<bool> pinned_;  // a solved factor is expressed by it
   Access output_;
 };
 

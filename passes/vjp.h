@@ -17,15 +17,15 @@ namespace shardc::passes {
 
 struct VjpInput {
   const LoopNest& nest;
-  std::vector<ValueId> operands;  // forward values, as the builder knows them
-  std::vector<Type> types;        // of the operands
+  std::vector<ValueId> operands;   // forward values, as the builder knows them
+  std::vector<Type> types;         // of the operands
   std::vector<std::string> names;  // of the operands
-  ValueId result;                 // forward result
-  ValueId cotangent;              // of the result
+  ValueId result;                  // forward result
+  ValueId cotangent;               // of the result
 };
 
-// Appends the cotangent of operand `k` to `to`; nothing when it is zero everywhere. Forward values are fetched
-// through `load` as late as possible, so that only those that the gradient needs are kept.
+// Appends the cotangent of operand `k` to `to`; nothing when it is zero everywhere. Forward values are
+// fetched through `load` as late as possible, so that only those that the gradient needs are kept.
 std::optional<ValueId> vjp(Builder& to, const VjpInput& in, std::size_t k,
                            const std::function<ValueId(ValueId)>& load);
 

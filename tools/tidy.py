@@ -160,8 +160,10 @@ def header_problems(path, lines):
 def link_problems(path, lines):
     if not path.endswith(".md"):
         return
+    fenced = False
     for number, line in enumerate(lines, 1):
-        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", line):
+        fenced ^= line.lstrip().startswith("```")
+        for target in [] if fenced else re.findall(r"\]\(([^)\s#]+)[^)]*\)", line):
             if not re.match(r"[a-z]+:", target) and not (ROOT / path).parent.joinpath(target).exists():
                 yield number, "dead_link", f"{target} does not exist"
 

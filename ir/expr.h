@@ -36,6 +36,7 @@ enum class Fn : std::uint8_t {
   Tanh,
   Sigmoid,
   Erf,
+  StopGradient,  // the identity, with derivative 0
   ToFloat,
   ToInt,
   ToBool,  // ToInt truncates towards zero
@@ -111,6 +112,10 @@ Expr where(Expr condition, Expr yes, Expr no);
 Expr eq(Expr a, Expr b);
 Expr lt(Expr a, Expr b);
 Expr le(Expr a, Expr b);
+
+// The value of a function on plain numbers; Ints and Bools as whole numbers. Not for leaves.
+// Uniform and Normal mix `salt` into their key (random.h).
+double evaluate(Fn fn, const double* args, std::uint64_t salt);
 
 bool same(const Expr& a, const Expr& b);
 bool is_zero(const Expr& e);

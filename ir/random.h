@@ -14,4 +14,8 @@ double random_uniform(std::uint64_t key, std::uint64_t counter);  // [0, 1), a m
 double random_normal(std::uint64_t key, std::uint64_t counter);   // Box-Muller over two uniforms
 std::uint64_t random_key(std::uint64_t seed, std::string_view name);
 
+// Bodies of nests: uniform(key, counter) under a salt is random_uniform(random_bits(salt, key), counter).
+// Keys of bodies stay below 2^53, so that the interpreter's doubles hold them.
+std::int64_t body_key(std::string_view name);
+
 }  // namespace shardc

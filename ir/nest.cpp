@@ -1,0 +1,140 @@
+#include "ir/nest.h"
+
+#include <algorithm>
+
+#include "ir/support/check.h"
+
+namespace shardc {
+
+std::optional<FactorId> Affine::plain() const {
+  if (offset != 0 || terms.size() != 1 || terms[0].coefficient != 1) return std::nullopt;
+  return terms[0].factor;
+}
+
+Affine operator+(const Affine& a, const Affine& b) {
+  Affine sum{a.offset + b.offset, a.terms};
+  for (const Term& term : b.terms) {
+    auto it = std::lower_bound(sum.terms.begin(), sum.terms.end(), term.factor,
+                               [](const Term& t, FactorId f) { return t.factor < f; });
+    if (it != sum.terms.end() && it->factor == term.factor) {
+      it->coefficient += term.coefficient;
+      if (it->coefficient == 0) sum.terms.erase(it);
+    } else {
+      sum.terms.insert(it, term);
+    }
+  }
+  return sum;
+}
+
+Affine operator*(std::int64_t k, const Affine& a) {
+  if (k == 0) return {};
+  Affine product = a;
+  product.offset *= k;
+  for (Term& term : product.terms) term.coefficient *= k;
+  return product;
+}
+
+Affine substitute(const Affine& a, const std::vector<Affine>& by_factor) {
+  Affine result = Affine::constant(a.offset);
+  for (const Term& term : a.terms) result = result + term.coefficient * by_factor[*term.factor];
+  return result;
+}
+
+bool LoopNest::operator==(const LoopNest& other) const {
+  return factors == other.factors && inputs == other.inputs && output == other.output &&
+         combine == other.combine && same(body, other.body);
+}
+
+bool LoopNest::in_output(FactorId f) const {
+  for (const Affine& dim : output)
+    for (const Term& term : dim.terms)
+      if (term.factor == f) return true;
+  return false;
+}
+
+std::vector<FactorId> LoopNest::reduced() const {
+  std::vector<FactorId> result;
+  for (std::size_t i = 0; i < factors.size(); ++i)
+    if (!in_output(FactorId(i))) result.push_back(FactorId(i));
+  return result;
+}
+
+std::vector<FactorId> compound(const LoopNest& nest, const Affine& dim, std::int64_t size) {
+  if (dim.offset != 0) return {};
+  std::vector<Term> terms = dim.terms;  // minor to major; factors of size one below their neighbours
+  std::sort(terms.begin(), terms.end(), [&](const Term& a, const Term& b) {
+    return std::pair(a.coefficient, nest[a.factor].size) < std::pair(b.coefficient, nest[b.factor].size);
+  });
+  std::int64_t product = 1;
+  std::vector<FactorId> factors;
+  for (const Term& term : terms) {
+    if (term.coefficient != product) return {};
+    product *= nest[term.factor].size;
+    factors.push_back(term.factor);
+  }
+  if (product != size) return {};
+  std::reverse(factors.begin(), factors.end());
+  return factors;
+}
+
+bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size) {
+  std::int64_t low = dim.offset, high = dim.offset;
+  for (const Term& term : dim.terms) {
+    if (nest[term.factor].size == 0) return false;
+    const std::int64_t reach = term.coefficient * (nest[term.factor].size - 1);
+    (reach < 0 ? low : high) += reach;
+  }
+  return low < 0 || high >= size;
+}
+
+std::int64_t iterations(const LoopNest& nest) {
+  std::int64_t n = 1;
+  for (const Factor& factor : nest.factors) n *= factor.size;
+  return n;
+}
+
+std::int64_t flops_of(const LoopNest& nest) {
+  return iterations(nest) * (flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1));
+}
+
+LoopNest normalize(const LoopNest& nest, std::vector<int>* used) {
+  LoopNest result = nest;
+  result.inputs.clear();
+  used->clear();
+  std::vector<int> new_index(nest.inputs.size(), -1);
+  for (std::size_t k = 0; k < nest.inputs.size(); ++k) {
+    if (!loads(nest.body, static_cast<int>(k))) continue;
+    new_index[k] = static_cast<int>(used->size());
+    used->push_back(static_cast<int>(k));
+    result.inputs.push_back(nest.inputs[k]);
+  }
+
+  // Factors of the result first, in its order, then the others.
+  std::vector<FactorId> order;
+  for (const Affine& dim : nest.output) {
+    std::vector<Term> terms = dim.terms;
+    std::stable_sort(terms.begin(), terms.end(),
+                     [](const Term& a, const Term& b) { return a.coefficient > b.coefficient; });
+    for (const Term& term : terms) order.push_back(term.factor);
+  }
+  for (FactorId f : nest.reduced()) order.push_back(f);
+  CHECK(order.size() == nest.factors.size(), "a factor appears twice in a result");
+  std::vector<Affine> renamed(order.size());
+  std::vector<FactorId> position(order.size());
+  result.factors.clear();
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    renamed[*order[i]] = Affine::of(FactorId(i));
+    position[*order[i]] = FactorId(i);
+    result.factors.push_back(nest[order[i]]);
+  }
+  for (Access& access : result.inputs)
+    for (Affine& dim : access) dim = substitute(dim, renamed);
+  for (Affine& dim : result.output) dim = substitute(dim, renamed);
+  result.body = substitute(nest.body, [&](const ExprNode& leaf) {
+    if (leaf.fn == Fn::Load) return x(new_index[static_cast<std::size_t>(leaf.index)]);
+    return index_of(position[static_cast<std::size_t>(leaf.index)]);
+  });
+  return result;
+}
+
+}  // namespace shardc

@@ -34,8 +34,7 @@ class Args {
   Args(const Builder& builder, const struct OpDef& op, std::vector<ValueId> operands, const Attrs& attrs,
        std::string_view name);
 
-  std::string_view name() const { return name_; }    // of the call's first result; may be empty
-  std::string named(std::string_view part) const;    // for a value inside: "a.scores"; "" in a nameless call
+  std::string_view name() const { return name_; }  // of the call's first result; may be empty
 
   ValueId value(std::string_view name) const;                 // a tensor parameter
   std::optional<ValueId> maybe(std::string_view name) const;  // an optional one
@@ -46,12 +45,12 @@ class Args {
   std::int64_t integer(std::string_view name) const;
   double real(std::string_view name) const;
   std::string_view text(std::string_view name) const;
-  bool given(std::string_view name) const;                               // not `none`
-  DType dtype(std::string_view name) const;                              // "bf16"
-  std::vector<std::int64_t> integers(std::string_view name) const;       // an int or a list of ints
+  bool given(std::string_view name) const;                                    // not `none`
+  DType dtype(std::string_view name) const;                                   // "bf16"
+  std::vector<std::int64_t> integers(std::string_view name) const;            // an int or a list of ints
   std::vector<std::vector<std::int64_t>> lists(std::string_view name) const;  // a list of lists of ints
-  int axis(std::string_view name, std::size_t rank) const;               // negative counts from the end
-  std::vector<int> axes(std::string_view name, std::size_t rank) const;  // none: all; sorted, distinct
+  int axis(std::string_view name, std::size_t rank) const;                    // negative counts from the end
+  std::vector<int> axes(std::string_view name, std::size_t rank) const;       // none: all; sorted, distinct
 
  private:
   const Attr& attr(std::string_view name) const;
@@ -104,7 +103,7 @@ const std::vector<OpParam>& params_of(const OpDef& op);
 
 // Appends the op's expansion to `builder`. `attrs` may leave out those with defaults. The diagnostics carry
 // no place; `argument` of OpError, if any, is put into Diagnostic::place.file for the caller to resolve.
-// `name` is that of the call's first result: the key of dropout, and the prefix of the values inside.
+// `name` is that of the call's first result; the draws of dropout depend on it.
 Result<std::vector<ValueId>> expand(Builder& builder, const OpDef& op, const std::vector<ValueId>& operands,
                                     const Attrs& attrs, std::string_view name = {});
 

@@ -141,7 +141,8 @@ std::vector<OpParam> parse_params(std::string_view text) {
 Sample parse_sample(std::string_view text) {
   Reader in(text);
   const std::string_view name = in.word();
-  Sample sample{.op = find_op(name)};
+  Sample sample;
+  sample.op = find_op(name);
   CHECK(sample.op != nullptr, "sample '{}' calls an unknown op", text);
   std::vector<std::string> attributes;
   for (const OpParam& param : params_of(*sample.op))
@@ -174,10 +175,12 @@ Result<Graph> try_graph_of(const Sample& sample) {
   Builder builder{std::string(sample.op->name)};
   std::vector<ValueId> operands;
   for (const SampleOperand& operand : sample.operands)
-    operands.push_back(builder.arg({.value = {}, .role = Arg::Role::Input, .init = {}, .bound = operand.bound, .dims = {}},
-                                   "x" + std::to_string(operands.size()), operand.type));
+    operands.push_back(
+        builder.arg({.value = {}, .role = Arg::Role::Input, .init = {}, .bound = operand.bound, .dims = {}},
+                    "x" + std::to_string(operands.size()), operand.type));
   TRY(const std::vector<ValueId> results, call(builder, *sample.op, operands, sample.attrs));
-  for (std::size_t i = 0; i < results.size(); ++i) builder.output({.name = "y" + std::to_string(i), .value = results[i]});
+  for (std::size_t i = 0; i < results.size(); ++i)
+    builder.output({.name = "y" + std::to_string(i), .value = results[i]});
   return builder.finish();
 }
 

@@ -21,8 +21,8 @@ Expr gelu_tanh() {
 }
 Expr gelu_erf() { return 0.5 * x(0) * (1.0 + call1(Fn::Erf, 0.7071067811865476 * x(0))); }
 
-// log(1 + e**x). Beyond 30 it is x to the last bit of a double; a branch, and not max(x, 0) + log1p(exp(-|x|)),
-// because that one's derivative at 0 depends on the ties of max and sign.
+// log(1 + e**x). Beyond 30 it is x to the last bit of a double; a branch, and not max(x, 0) +
+// log1p(exp(-|x|)), because that one's derivative at 0 depends on the ties of max and sign.
 Expr softplus() {
   const Expr limit = number(30.0);
   return where(lt(limit, x(0)), x(0), call1(Fn::Log1p, exp(call2(Fn::Min, x(0), limit))));
@@ -35,13 +35,6 @@ Values expand_gelu(Builder& b, const Args& args) {
   return {b.map(convert_loads(body, b, {x0}, Kind::Float), {x0}, dtype)};
 }
 
-Values expand_logical(Builder& b, const Args& args, const Expr& body) {
-  const Values operands = args.values();
-  std::vector<std::string> names{"x", "y"};
-  names.resize(operands.size());
-  return {structured(b, operands.size() == 1 ? kUnary : kBinary, body, Combine::None, operands, names, DType::Bool)};
-}
-
 Values expand_where(Builder& b, const Args& args) {
   const Values operands = args.values();
   const DType dtype = promote(b, {operands[1], operands[2]});
@@ -49,8 +42,9 @@ Values expand_where(Builder& b, const Args& args) {
     return convert(x(k), kind_of(b.type(operands[static_cast<std::size_t>(k)]).dtype), kind);
   };
   const Expr body = where(load(0, Kind::Bool), load(1, kind_of(dtype)), load(2, kind_of(dtype)));
-  const std::string spec = resolve("..., ..., ... -> ...", {"condition", "x", "y"},
-                                   {b.type(operands[0]).shape, b.type(operands[1]).shape, b.type(operands[2]).shape});
+  const std::string spec =
+      resolve("..., ..., ... -> ...", {"condition", "x", "y"},
+              {b.type(operands[0]).shape, b.type(operands[1]).shape, b.type(operands[2]).shape});
   return {b.einsum(spec, body, Combine::None, operands, dtype)};
 }
 
@@ -75,121 +69,160 @@ Values expand_stop_gradient(Builder& b, const Args& args) {
   return {b.map(call1(Fn::StopGradient, x(0)), {x0}, b.type(x0).dtype)};
 }
 
+using Samples = std::vector<std::string_view>;
+
+OpDef binary(std::string_view name, std::string_view doc, Expr body, Samples samples) {
+  return {.name = name,
+          .params = "x, y",
+          .doc = doc,
+          .spec = kBinary,
+          .body = std::move(body),
+          .samples = std::move(samples)};
+}
+OpDef unary(std::string_view name, std::string_view doc, Expr body, Samples samples) {
+  return {.name = name,
+          .params = "x",
+          .doc = doc,
+          .spec = kUnary,
+          .body = std::move(body),
+          .samples = std::move(samples)};
+}
+// Integers are converted to f32 first.
+OpDef in_floats(OpDef op) {
+  op.floats = true;
+  return op;
+}
+OpDef flat(OpDef op) {
+  op.no_gradient = kFlat;
+  return op;
+}
+OpDef comparison(std::string_view name, std::string_view doc, Fn fn, Samples samples) {
+  OpDef op = binary(name, doc, call2(fn, x(0), x(1)), std::move(samples));
+  op.result = DType::Bool;
+  op.no_gradient = kBoolResult;
+  return op;
+}
+// A smooth function of floats, with the one sample that all of them have.
+OpDef function(std::string_view name, std::string_view doc, Expr body, std::string_view sample) {
+  return in_floats(unary(name, doc, std::move(body), {sample}));
+}
+
 std::vector<OpDef> arithmetic() {
   return {
-      {.name = "add", .params = "x, y", .doc = "`x + y`.", .spec = kBinary, .body = x(0) + x(1),
-       .samples = {"add(f32[2, 3], f32[2, 3])", "add(f32[4, 1, 3], f32[5, 3])", "add(f32[3], f32[])",
-                   "add(i32[3], i32[3])", "add(f32[0, 3], f32[1, 3])"}},
-      {.name = "subtract", .params = "x, y", .doc = "`x - y`.", .spec = kBinary, .body = x(0) - x(1),
-       .samples = {"subtract(f32[2, 3], f32[3])", "subtract(i32[3], f32[3])"}},
-      {.name = "multiply", .params = "x, y", .doc = "`x * y`.", .spec = kBinary, .body = x(0) * x(1),
-       .samples = {"multiply(f32[2, 3], f32[2, 1])", "multiply(i32[3], i32[3])"}},
-      {.name = "divide", .params = "x, y", .doc = "`x / y`; integers are divided as f32.", .spec = kBinary,
-       .body = x(0) / x(1), .floats = true,
-       .samples = {"divide(f32[2, 3], f32[3] > 0)", "divide(i32[3], f32[3] > 0)"}},
-      {.name = "power", .params = "x, y", .doc = "`x ** y`, in floating point.", .spec = kBinary,
-       .body = call2(Fn::Pow, x(0), x(1)), .floats = true, .samples = {"power(f32[2, 3] > 0, f32[3])"}},
-      {.name = "maximum", .params = "x, y",
-       .doc = "The larger of `x` and `y`. Where they are equal, the gradient goes to `x`.", .spec = kBinary,
-       .body = call2(Fn::Max, x(0), x(1)), .samples = {"maximum(f32[2, 3], f32[3])", "maximum(i32[3], i32[])"}},
-      {.name = "minimum", .params = "x, y",
-       .doc = "The smaller of `x` and `y`. Where they are equal, the gradient goes to `x`.", .spec = kBinary,
-       .body = call2(Fn::Min, x(0), x(1)), .samples = {"minimum(f32[2, 3], f32[3])"}},
-      {.name = "negative", .params = "x", .doc = "`-x`.", .spec = kUnary, .body = -x(0),
-       .samples = {"negative(f32[2, 3])", "negative(i32[3])"}},
-      {.name = "abs", .params = "x", .doc = "The absolute value; its derivative at 0 is 0.", .spec = kUnary,
-       .body = call1(Fn::Abs, x(0)), .samples = {"abs(f32[2, 3])", "abs(i32[3])"}},
-      {.name = "sign", .params = "x", .doc = "-1, 0 or 1.", .spec = kUnary, .body = call1(Fn::Sign, x(0)),
-       .samples = {"sign(f32[2, 3])", "sign(i32[3])"}, .no_gradient = kFlat},
-      {.name = "floor", .params = "x", .doc = "The largest whole number that is not above `x`.", .spec = kUnary,
-       .body = call1(Fn::Floor, x(0)), .floats = true, .samples = {"floor(f32[2, 3])"}, .no_gradient = kFlat},
-      {.name = "square", .params = "x", .doc = "`x * x`.", .spec = kUnary, .body = x(0) * x(0),
-       .samples = {"square(f32[2, 3])", "square(i32[3])"}},
+      binary("add", "`x + y`.", x(0) + x(1),
+             {"add(f32[2, 3], f32[2, 3])", "add(f32[4, 1, 3], f32[5, 3])", "add(f32[3], f32[])",
+              "add(i32[3], i32[3])", "add(f32[0, 3], f32[1, 3])"}),
+      binary("subtract", "`x - y`.", x(0) - x(1),
+             {"subtract(f32[2, 3], f32[3])", "subtract(i32[3], f32[3])"}),
+      binary("multiply", "`x * y`.", x(0) * x(1),
+             {"multiply(f32[2, 3], f32[2, 1])", "multiply(i32[3], i32[3])"}),
+      in_floats(binary("divide", "`x / y`; integers are divided as f32.", x(0) / x(1),
+                       {"divide(f32[2, 3], f32[3] > 0)", "divide(i32[3], f32[3] > 0)"})),
+      in_floats(binary("power", "`x ** y`, in floating point.", call2(Fn::Pow, x(0), x(1)),
+                       {"power(f32[2, 3] > 0, f32[3])", "power(f32[3] > 0, i32[])"})),
+      binary("maximum", "The larger of `x` and `y`. Where they are equal, the gradient goes to `x`.",
+             call2(Fn::Max, x(0), x(1)), {"maximum(f32[2, 3], f32[3])", "maximum(i32[3], i32[])"}),
+      binary("minimum", "The smaller of `x` and `y`. Where they are equal, the gradient goes to `x`.",
+             call2(Fn::Min, x(0), x(1)), {"minimum(f32[2, 3], f32[3])"}),
+      unary("negative", "`-x`.", -x(0), {"negative(f32[2, 3])", "negative(i32[3])"}),
+      unary("abs", "The absolute value; its derivative at 0 is 0.", call1(Fn::Abs, x(0)),
+            {"abs(f32[2, 3])", "abs(i32[3])"}),
+      flat(unary("sign", "-1, 0 or 1.", call1(Fn::Sign, x(0)), {"sign(f32[2, 3])", "sign(i32[3])"})),
+      flat(in_floats(unary("floor", "The largest whole number that is not above `x`.", call1(Fn::Floor, x(0)),
+                           {"floor(f32[2, 3])"}))),
+      unary("square", "`x * x`.", x(0) * x(0), {"square(f32[2, 3])", "square(i32[3])"}),
   };
 }
 
 std::vector<OpDef> functions() {
+  const Expr relu = call2(Fn::Max, number(0), x(0));  // in this order: at 0 the gradient goes to the constant
   return {
-      {.name = "exp", .params = "x", .doc = "`e ** x`.", .spec = kUnary, .body = exp(x(0)), .floats = true,
-       .samples = {"exp(f32[2, 3])", "exp(i32[3])"}},
-      {.name = "log", .params = "x", .doc = "The natural logarithm.", .spec = kUnary, .body = log(x(0)),
-       .floats = true, .samples = {"log(f32[2, 3] > 0)"}},
-      {.name = "log1p", .params = "x", .doc = "`log(1 + x)`, exact for small `x`.", .spec = kUnary,
-       .body = call1(Fn::Log1p, x(0)), .floats = true, .samples = {"log1p(f32[2, 3] > 0)"}},
-      {.name = "sqrt", .params = "x", .doc = "The square root.", .spec = kUnary, .body = sqrt(x(0)), .floats = true,
-       .samples = {"sqrt(f32[2, 3] > 0)"}},
-      {.name = "rsqrt", .params = "x", .doc = "`1 / sqrt(x)`.", .spec = kUnary, .body = rsqrt(x(0)), .floats = true,
-       .samples = {"rsqrt(f32[2, 3] > 0)"}},
-      {.name = "sin", .params = "x", .doc = "The sine, of radians.", .spec = kUnary, .body = call1(Fn::Sin, x(0)),
-       .floats = true, .samples = {"sin(f32[2, 3])"}},
-      {.name = "cos", .params = "x", .doc = "The cosine, of radians.", .spec = kUnary,
-       .body = call1(Fn::Cos, x(0)), .floats = true, .samples = {"cos(f32[2, 3])"}},
-      {.name = "tanh", .params = "x", .doc = "The hyperbolic tangent.", .spec = kUnary, .body = tanh(x(0)),
-       .floats = true, .samples = {"tanh(f32[2, 3])"}},
-      {.name = "erf", .params = "x", .doc = "The error function.", .spec = kUnary, .body = call1(Fn::Erf, x(0)),
-       .floats = true, .samples = {"erf(f32[2, 3])"}},
-      {.name = "sigmoid", .params = "x", .doc = "`1 / (1 + e ** -x)`.", .spec = kUnary, .body = sigmoid(x(0)),
-       .floats = true, .samples = {"sigmoid(f32[2, 3])"}},
-      {.name = "relu", .params = "x", .doc = "`max(0, x)`; its derivative at 0 is 0.", .spec = kUnary,
-       .body = call2(Fn::Max, number(0), x(0)), .floats = true, .samples = {"relu(f32[2, 3])"}},
-      {.name = "gelu", .params = "x, approximate=true",
+      function("exp", "`e ** x`.", exp(x(0)), "exp(f32[2, 3])"),
+      function("log", "The natural logarithm.", log(x(0)), "log(f32[2, 3] > 0)"),
+      function("log1p", "`log(1 + x)`, exact for small `x`.", call1(Fn::Log1p, x(0)), "log1p(f32[2, 3] > 0)"),
+      function("sqrt", "The square root.", sqrt(x(0)), "sqrt(f32[2, 3] > 0)"),
+      function("rsqrt", "`1 / sqrt(x)`.", rsqrt(x(0)), "rsqrt(f32[2, 3] > 0)"),
+      function("sin", "The sine, of radians.", call1(Fn::Sin, x(0)), "sin(f32[2, 3])"),
+      function("cos", "The cosine, of radians.", call1(Fn::Cos, x(0)), "cos(i32[2, 3])"),
+      function("tanh", "The hyperbolic tangent.", tanh(x(0)), "tanh(f32[2, 3])"),
+      function("erf", "The error function.", call1(Fn::Erf, x(0)), "erf(f32[2, 3])"),
+      function("sigmoid", "`1 / (1 + e ** -x)`.", sigmoid(x(0)), "sigmoid(f32[2, 3])"),
+      function("relu", "`max(0, x)`; its derivative at 0 is 0.", relu, "relu(f32[2, 3])"),
+      function("silu", "`x * sigmoid(x)`.", x(0) * sigmoid(x(0)), "silu(f32[2, 3])"),
+      function("softplus", "`log(1 + e ** x)`, without overflow.", softplus(), "softplus(f32[2, 3])"),
+      {.name = "gelu",
+       .params = "x, approximate=true",
        .doc = "`x` times the normal distribution function of `x`, by tanh as in `jax.nn.gelu`; "
               "`approximate=false`: by erf.",
-       .tier = Tier::Composite, .expand = expand_gelu,
+       .tier = Tier::Composite,
+       .expand = expand_gelu,
        .samples = {"gelu(f32[2, 3])", "gelu(f32[2, 3], approximate=false)"}},
-      {.name = "silu", .params = "x", .doc = "`x * sigmoid(x)`.", .spec = kUnary, .body = x(0) * sigmoid(x(0)),
-       .floats = true, .samples = {"silu(f32[2, 3])"}},
-      {.name = "softplus", .params = "x", .doc = "`log(1 + e ** x)`, without overflow.", .spec = kUnary,
-       .body = softplus(), .floats = true, .samples = {"softplus(f32[2, 3])"}},
   };
+}
+
+template <Fn fn>
+Values expand_logical(Builder& b, const Args& args) {
+  const Values operands = args.values();
+  if constexpr (fn == Fn::Not)
+    return {structured(b, kUnary, call1(fn, x(0)), Combine::None, operands, {"x"}, DType::Bool)};
+  else
+    return {structured(b, kBinary, call2(fn, x(0), x(1)), Combine::None, operands, {"x", "y"}, DType::Bool)};
+}
+
+template <Fn fn>
+OpDef logical(std::string_view name, std::string_view doc, Samples samples) {
+  return {.name = name,
+          .params = fn == Fn::Not ? "x" : "x, y",
+          .doc = doc,
+          .tier = Tier::Composite,
+          .expand = expand_logical<fn>,
+          .samples = std::move(samples),
+          .no_gradient = kBoolResult};
 }
 
 std::vector<OpDef> comparisons() {
   return {
-      {.name = "less", .params = "x, y", .doc = "`x < y`.", .spec = kBinary, .body = call2(Fn::Lt, x(0), x(1)),
-       .result = DType::Bool, .samples = {"less(f32[2, 3], f32[3])"}, .no_gradient = kBoolResult},
-      {.name = "less_equal", .params = "x, y", .doc = "`x <= y`.", .spec = kBinary,
-       .body = call2(Fn::Le, x(0), x(1)), .result = DType::Bool, .samples = {"less_equal(i32[2, 3], i32[3])"},
-       .no_gradient = kBoolResult},
-      {.name = "greater", .params = "x, y", .doc = "`x > y`.", .spec = kBinary, .body = call2(Fn::Gt, x(0), x(1)),
-       .result = DType::Bool, .samples = {"greater(f32[2, 3], i32[3])"}, .no_gradient = kBoolResult},
-      {.name = "greater_equal", .params = "x, y", .doc = "`x >= y`.", .spec = kBinary,
-       .body = call2(Fn::Ge, x(0), x(1)), .result = DType::Bool, .samples = {"greater_equal(i32[2, 3], i32[3])"},
-       .no_gradient = kBoolResult},
-      {.name = "equal", .params = "x, y", .doc = "`x == y`.", .spec = kBinary, .body = eq(x(0), x(1)),
-       .result = DType::Bool, .samples = {"equal(i32[2, 3] < 3, i32[3] < 3)", "equal(bool[3], bool[3])"},
-       .no_gradient = kBoolResult},
-      {.name = "not_equal", .params = "x, y", .doc = "`x != y`.", .spec = kBinary,
-       .body = call2(Fn::Ne, x(0), x(1)), .result = DType::Bool,
-       .samples = {"not_equal(i32[2, 3] < 3, i32[3] < 3)"}, .no_gradient = kBoolResult},
-      {.name = "logical_and", .params = "x, y", .doc = "Both are true, or not 0.", .tier = Tier::Composite,
-       .expand = [](Builder& b, const Args& a) { return expand_logical(b, a, call2(Fn::And, x(0), x(1))); },
-       .samples = {"logical_and(bool[2, 3], bool[3])", "logical_and(i32[3] < 2, bool[3])"},
-       .no_gradient = kBoolResult},
-      {.name = "logical_or", .params = "x, y", .doc = "One of both is true, or not 0.", .tier = Tier::Composite,
-       .expand = [](Builder& b, const Args& a) { return expand_logical(b, a, call2(Fn::Or, x(0), x(1))); },
-       .samples = {"logical_or(bool[2, 3], bool[3])"}, .no_gradient = kBoolResult},
-      {.name = "logical_not", .params = "x", .doc = "`x` is false, or 0.", .tier = Tier::Composite,
-       .expand = [](Builder& b, const Args& a) { return expand_logical(b, a, call1(Fn::Not, x(0))); },
-       .samples = {"logical_not(bool[2, 3])"}, .no_gradient = kBoolResult},
+      comparison("less", "`x < y`.", Fn::Lt, {"less(f32[2, 3], f32[3])"}),
+      comparison("less_equal", "`x <= y`.", Fn::Le, {"less_equal(i32[2, 3], i32[3])"}),
+      comparison("greater", "`x > y`.", Fn::Gt, {"greater(f32[2, 3], i32[3])"}),
+      comparison("greater_equal", "`x >= y`.", Fn::Ge, {"greater_equal(i32[2, 3], i32[3])"}),
+      comparison("equal", "`x == y`.", Fn::Eq,
+                 {"equal(i32[2, 3] < 3, i32[3] < 3)", "equal(bool[3], bool[3])"}),
+      comparison("not_equal", "`x != y`.", Fn::Ne, {"not_equal(i32[2, 3] < 3, i32[3] < 3)"}),
+      logical<Fn::And>("logical_and", "Both are true, or not 0.",
+                       {"logical_and(bool[2, 3], bool[3])", "logical_and(i32[3] < 2, bool[3])"}),
+      logical<Fn::Or>("logical_or", "One of both is true, or not 0.", {"logical_or(bool[2, 3], bool[3])"}),
+      logical<Fn::Not>("logical_not", "`x` is false, or 0.",
+                       {"logical_not(bool[2, 3])", "logical_not(i32[3] < 2)"}),
   };
 }
 
 std::vector<OpDef> selections() {
   return {
-      {.name = "where", .params = "condition, x, y", .doc = "`x` where `condition` holds, else `y`.",
-       .tier = Tier::Composite, .expand = expand_where,
+      {.name = "where",
+       .params = "condition, x, y",
+       .doc = "`x` where `condition` holds, else `y`.",
+       .tier = Tier::Composite,
+       .expand = expand_where,
        .samples = {"where(bool[2, 3], f32[2, 3], f32[3])", "where(bool[2, 1], i32[], i32[3])"}},
-      {.name = "clip", .params = "x, min=none, max=none",
+      {.name = "clip",
+       .params = "x, min=none, max=none",
        .doc = "`x`, but not below `min` and not above `max`; where it is beyond them, the derivative is 0.",
-       .tier = Tier::Composite, .expand = expand_clip,
+       .tier = Tier::Composite,
+       .expand = expand_clip,
        .samples = {"clip(f32[2, 3], -0.5, 0.75)", "clip(f32[3], max=0.25)", "clip(i32[4], min=0)"}},
-      {.name = "cast", .params = "x, dtype=",
+      {.name = "cast",
+       .params = "x, dtype=",
        .doc = "`x` as elements of another type; floats are cut towards 0 when they become integers.",
-       .tier = Tier::Composite, .expand = expand_cast,
+       .tier = Tier::Composite,
+       .expand = expand_cast,
        .samples = {"cast(f32[2, 3], \"i32\")", "cast(bool[3], \"f32\")", "cast(f32[3], \"bf16\")"}},
-      {.name = "stop_gradient", .params = "x", .doc = "`x`, as if it were a constant.", .tier = Tier::Composite,
-       .expand = expand_stop_gradient, .samples = {"stop_gradient(f32[2, 3])"},
+      {.name = "stop_gradient",
+       .params = "x",
+       .doc = "`x`, as if it were a constant.",
+       .tier = Tier::Composite,
+       .expand = expand_stop_gradient,
+       .samples = {"stop_gradient(f32[2, 3])"},
        .no_gradient = "it is there to stop gradients: the derivative is 0"},
   };
 }

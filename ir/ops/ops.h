@@ -27,8 +27,8 @@ template <class... Ts>
 }
 // The same with a hint.
 template <class... Ts>
-[[noreturn]] void fail_with(std::string_view argument, std::string_view hint, fmt::format_string<Ts...> format,
-                            Ts&&... args) {
+[[noreturn]] void fail_with(std::string_view argument, std::string_view hint,
+                            fmt::format_string<Ts...> format, Ts&&... args) {
   throw OpError{std::string(argument), fmt::format(format, std::forward<Ts>(args)...), std::string(hint)};
 }
 

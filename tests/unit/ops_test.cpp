@@ -10,6 +10,7 @@
 
 #include "ir/interpret.h"
 #include "ir/op.h"
+#include "ir/op_reference.h"
 #include "ir/random.h"
 #include "ir/signature.h"
 #include "ir/verify.h"
@@ -118,6 +119,12 @@ TEST(Ops, ParamsParse) {
   EXPECT_EQ(params[5].fallback, Attr{std::string("a")});
   EXPECT_EQ(params[6].fallback, (Attr{AttrList{{std::int64_t{2}}, {std::int64_t{3}}}}));
   EXPECT_EQ(params[7].fallback, Attr{Attr::None{}});
+}
+
+TEST(Ops, TheirPageIsUpToDate) {
+  std::ifstream file(SHARDC_SOURCE_DIR "/docs/ops.md");
+  const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_TRUE(page == op_reference()) << "write it anew: build/gen_docs > docs/ops.md";
 }
 
 // --- special places ----------------------------------------------------------------------------------------

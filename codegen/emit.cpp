@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <set>
+#include <utility>
 
 #include "codegen/cpp_expr.h"
 #include "codegen/kernel.h"

@@ -1,0 +1,17 @@
+# What codegen/ needs beyond a layer's usual: LLVM and clang as libraries, and the text of the header that
+# generated code includes, kept inside the program so that it needs no source tree at run time.
+if(NOT TARGET shardc_codegen)
+  return()
+endif()
+
+set(rt_header ${CMAKE_SOURCE_DIR}/runtime/shardc_rt.h)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${rt_header})
+file(READ ${rt_header} SHARDC_RT_HEADER_TEXT)
+configure_file(${CMAKE_SOURCE_DIR}/cmake/runtime_header.cpp.in ${CMAKE_BINARY_DIR}/runtime_header.cpp @ONLY)
+
+target_sources(shardc_codegen PRIVATE ${CMAKE_BINARY_DIR}/runtime_header.cpp)
+target_include_directories(shardc_codegen SYSTEM PRIVATE ${LLVM_INCLUDE_DIRS} ${CLANG_INCLUDE_DIRS})
+target_compile_definitions(
+  shardc_codegen PRIVATE SHARDC_CLANG_RESOURCES="${LLVM_LIBRARY_DIR}/clang/${LLVM_VERSION_MAJOR}"
+                         SHARDC_CLANG="${LLVM_TOOLS_BINARY_DIR}/clang++")
+target_link_libraries(shardc_codegen PRIVATE clang-cpp LLVM ${CMAKE_DL_LIBS})  # the shared ones, and only those

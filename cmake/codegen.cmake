@@ -11,7 +11,17 @@ configure_file(${CMAKE_SOURCE_DIR}/cmake/runtime_header.cpp.in ${CMAKE_BINARY_DI
 
 target_sources(shardc_codegen PRIVATE ${CMAKE_BINARY_DIR}/runtime_header.cpp)
 target_include_directories(shardc_codegen SYSTEM PRIVATE ${LLVM_INCLUDE_DIRS} ${CLANG_INCLUDE_DIRS})
-target_compile_definitions(
-  shardc_codegen PRIVATE SHARDC_CLANG_RESOURCES="${LLVM_LIBRARY_DIR}/clang/${LLVM_VERSION_MAJOR}"
-                         SHARDC_CLANG="${LLVM_TOOLS_BINARY_DIR}/clang++")
 target_link_libraries(shardc_codegen PRIVATE clang-cpp LLVM ${CMAKE_DL_LIBS})  # the shared ones, and only those
+
+# How `shardc compile` links programs: the compiler and flags (sanitizers) of this build, and what the runtime's
+# archive needs. libmvec serves the vectorised loops of generated code.
+list(JOIN MPI_LDFLAGS " " mpi)
+list(JOIN OPENBLAS_LDFLAGS " " openblas)
+set(mvec)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
+  set(mvec -lmvec)
+endif()
+set_property(
+  SOURCE ${CMAKE_SOURCE_DIR}/codegen/link.cpp
+  APPEND PROPERTY COMPILE_DEFINITIONS SHARDC_CXX="${CMAKE_CXX_COMPILER}" SHARDC_LINK_FLAGS="${CMAKE_CXX_FLAGS}"
+                  SHARDC_LINK_LIBRARIES="${mpi} ${openblas} -lz ${mvec} -lm -pthread")

@@ -38,6 +38,12 @@ class Machine {
  public:
   explicit Machine(const Mesh& mesh) : mesh_(mesh), devices_(mesh.devices()) {}
 
+  // On one device every tensor is whole, whatever a sharded graph says about it.
+  const Sharding& placed(const Sharding& sharding) const {
+    static const Sharding whole;
+    return mesh_.axes.empty() ? whole : sharding;
+  }
+
   Buffers cut(const Tensor& tensor, const Sharding& sharding) const {
     Buffers parts;
     for (std::int64_t device = 0; device < devices_; ++device) {
@@ -63,8 +69,8 @@ class Machine {
     const LocalView whole = view(value.type.shape, {}, 0, nullptr);
     for (std::int64_t device = 0; device < devices_; ++device) {
       Buffer part = parts[static_cast<std::size_t>(device)];
-      const LocalView local = view(value.type.shape, value.sharding, device, part.data());
-      each_index(local.shape, extent(value.type.shape, value.sharding, device),
+      const LocalView local = view(value.type.shape, placed(value.sharding), device, part.data());
+      each_index(local.shape, extent(value.type.shape, placed(value.sharding), device),
                  [&](std::int64_t p, const Shape& at) {
                    const auto g = static_cast<std::size_t>(position(whole, global(local, at)));
                    const double here = part[static_cast<std::size_t>(p)];
@@ -166,12 +172,13 @@ class Machine {
         shards.push_back(shard_of(mesh_, factor.size, factor.axes, device));
       std::vector<LocalView> inputs;
       for (ValueId operand : node.operands)
-        inputs.push_back(
-            view(graph[operand].type.shape, graph[operand].sharding, device, (*env[*operand])[d].data()));
-      Buffer buffer(static_cast<std::size_t>(elements_of(local_shape(result.type.shape, result.sharding))),
-                    std::numeric_limits<double>::quiet_NaN());
-      shardc::run_nest(nest, shards, inputs, view(result.type.shape, result.sharding, device, buffer.data()),
-                       salt);
+        inputs.push_back(view(graph[operand].type.shape, placed(graph[operand].sharding), device,
+                              (*env[*operand])[d].data()));
+      Buffer buffer(
+          static_cast<std::size_t>(elements_of(local_shape(result.type.shape, placed(result.sharding)))),
+          std::numeric_limits<double>::quiet_NaN());
+      shardc::run_nest(nest, shards, inputs,
+                       view(result.type.shape, placed(result.sharding), device, buffer.data()), salt);
       store(result.type.dtype, buffer);
       out->push_back(std::move(buffer));
     }
@@ -196,7 +203,8 @@ class Machine {
     for (std::size_t i = carried; i < node.results.size(); ++i) {
       const Value& v = graph[node.results[i]];
       stacks.push_back(std::make_shared<Buffers>(
-          devices, Buffer(static_cast<std::size_t>(elements_of(local_shape(v.type.shape, v.sharding))))));
+          devices,
+          Buffer(static_cast<std::size_t>(elements_of(local_shape(v.type.shape, placed(v.sharding)))))));
     }
     for (std::int64_t k = 0; k < repeat.times; ++k) {
       const std::int64_t i = repeat.reverse ? repeat.times - 1 - k : k;
@@ -283,7 +291,7 @@ std::vector<Tensor> run_on(const Mesh& mesh, const Graph& graph, const std::vect
     const Value& value = graph[graph.args[i].value];
     CHECK(args[i].type == value.type, "argument {} is {}, not {}", value.name, to_string(value.type),
           to_string(args[i].type));
-    parts.push_back(std::make_shared<Buffers>(machine.cut(args[i], value.sharding)));
+    parts.push_back(std::make_shared<Buffers>(machine.cut(args[i], machine.placed(value.sharding))));
   }
   const Environment env = machine.run(graph, std::move(parts), salt);
   std::vector<Tensor> results;

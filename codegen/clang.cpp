@@ -1,0 +1,157 @@
+#include "codegen/clang.h"
+
+#include <clang/Basic/Diagnostic.h>
+#include <clang/Basic/SourceManager.h>
+#include <clang/CodeGen/CodeGenAction.h>
+#include <clang/Frontend/CompilerInstance.h>
+#include <clang/Frontend/CompilerInvocation.h>
+#include <clang/Frontend/Utils.h>
+#include <fmt/format.h>
+#include <llvm/Support/MemoryBuffer.h>
+#include <llvm/Support/TargetSelect.h>
+#include <llvm/Support/VirtualFileSystem.h>
+#include <llvm/Support/raw_ostream.h>
+
+#include <memory>
+#include <vector>
+
+#include "ir/support/check.h"
+
+namespace shardc::codegen {
+namespace {
+
+// Turns clang's errors into ours. Notes explain the error before them and become its hint.
+class Collector : public clang::DiagnosticConsumer {
+ public:
+  void HandleDiagnostic(clang::DiagnosticsEngine::Level level, const clang::Diagnostic& info) override {
+    DiagnosticConsumer::HandleDiagnostic(level, info);
+    llvm::SmallString<256> text;
+    info.FormatDiagnostic(text);
+    if (level >= clang::DiagnosticsEngine::Error) {
+      found_.push_back(error_at(place_of(info), text.str().str()));
+      found_.back().source_line = line_of(info);
+    } else if (level == clang::DiagnosticsEngine::Note && !found_.empty()) {
+      std::string& hint = found_.back().hint;
+      hint += (hint.empty() ? "" : "; ") + text.str().str();
+    }
+  }
+  Diagnostics take() { return std::move(found_); }
+
+ private:
+  static Place place_of(const clang::Diagnostic& info) {
+    if (!info.hasSourceManager() || info.getLocation().isInvalid()) return {};
+    const clang::PresumedLoc at = info.getSourceManager().getPresumedLoc(info.getLocation());
+    if (at.isInvalid()) return {};
+    return {at.getFilename(), static_cast<int>(at.getLine()), static_cast<int>(at.getColumn())};
+  }
+  static std::string line_of(const clang::Diagnostic& info) {
+    if (!info.hasSourceManager() || info.getLocation().isInvalid()) return {};
+    const clang::SourceManager& sources = info.getSourceManager();
+    const auto [file, offset] = sources.getDecomposedExpansionLoc(info.getLocation());
+    const llvm::StringRef text = sources.getBufferData(file);
+    const std::size_t before = text.substr(0, offset).rfind('\n');
+    const std::size_t begin = before == llvm::StringRef::npos ? 0 : before + 1;
+    return text.substr(begin, text.find('\n', begin) - begin).str();
+  }
+
+  Diagnostics found_;
+};
+
+std::vector<std::string> command_line(const std::string& file_name, const CompileOptions& options) {
+  std::vector<std::string> args = {
+      "clang++", "-xc++", "-std=c++20", fmt::format("-O{}", options.opt_level), "-march=" + options.march,
+      "-fPIC",
+      // The fast-math flags that free the vectoriser, without -ffinite-math-only: masks of softmax are -inf,
+      // and a NaN has to reach the user.
+      "-fno-math-errno", "-fno-trapping-math", "-fassociative-math", "-fno-signed-zeros",
+      "-ffp-contract=fast",
+#ifdef __x86_64__
+      "-fveclib=libmvec",
+#endif
+      "-fno-exceptions", "-fno-rtti", "-nostdinc", "-Wall", "-Wextra", "-Werror", "-c", file_name};
+  return args;
+}
+
+using FileSystem = llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem>;
+
+// The two files that exist for the compiler, over the real ones.
+FileSystem file_system(const std::string& source, const std::string& file_name) {
+  auto all = llvm::makeIntrusiveRefCnt<llvm::vfs::OverlayFileSystem>(llvm::vfs::getRealFileSystem());
+  auto ours = llvm::makeIntrusiveRefCnt<llvm::vfs::InMemoryFileSystem>();
+  all->pushOverlay(ours);
+  ours->addFile(file_name, 0, llvm::MemoryBuffer::getMemBufferCopy(source, file_name));
+  const std::string_view header = runtime_header();
+  ours->addFile("shardc_rt.h", 0, llvm::MemoryBuffer::getMemBufferCopy({header.data(), header.size()}));
+  return all;
+}
+
+std::unique_ptr<clang::FrontendAction> action_for(Emit emit) {
+  switch (emit) {
+    case Emit::Object:
+      return std::make_unique<clang::EmitObjAction>();
+    case Emit::LlvmIr:
+      return std::make_unique<clang::EmitLLVMAction>();
+    case Emit::Assembly:
+      return std::make_unique<clang::EmitAssemblyAction>();
+  }
+  CHECK(false, "emit {}", static_cast<int>(emit));
+}
+
+// The driver's work: from the flags of a command line to those of the compiler proper (1.5 ms).
+std::unique_ptr<clang::CompilerInvocation> invocation_for(const std::vector<std::string>& args,
+                                                          clang::DiagnosticsEngine& errors,
+                                                          const FileSystem& files) {
+  std::vector<const char*> pointers;
+  for (const std::string& arg : args) pointers.push_back(arg.c_str());
+  clang::CreateInvocationOptions options;
+  options.Diags = &errors;
+  options.VFS = files;
+  auto invocation = clang::createInvocation(pointers, options);
+  if (invocation) {
+    // The driver assumes a process that ends after one compilation, and would leak.
+    invocation->getFrontendOpts().DisableFree = false;
+    invocation->getCodeGenOpts().DisableFree = false;
+  }
+  return invocation;
+}
+
+}  // namespace
+
+void initialize_targets() {
+  static const bool done = [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    llvm::InitializeNativeTargetAsmParser();
+    return true;
+  }();
+  CHECK(done, "LLVM knows this machine");
+}
+
+Result<std::string> compile_cpp(const std::string& source, const std::string& file_name,
+                                const CompileOptions& options, Emit emit) {
+  initialize_targets();
+  Collector collector;
+  const auto failure = [&](const char* stage) {
+    Diagnostics errors = collector.take();
+    if (errors.empty()) errors.push_back(error_at({file_name}, fmt::format("clang's {} failed", stage)));
+    return errors;
+  };
+
+  clang::CompilerInstance compiler;
+  compiler.createDiagnostics(&collector, /*ShouldOwnClient=*/false);
+  const FileSystem files = file_system(source, file_name);
+  auto invocation = invocation_for(command_line(file_name, options), compiler.getDiagnostics(), files);
+  if (!invocation || compiler.getDiagnostics().hasErrorOccurred()) return failure("driver");
+
+  compiler.setInvocation(std::move(invocation));
+  clang::ProcessWarningOptions(compiler.getDiagnostics(), compiler.getDiagnosticOpts());
+  compiler.setVerboseOutputStream(llvm::nulls());  // otherwise "2 errors generated." on stderr
+  compiler.createFileManager(files);
+  llvm::SmallVector<char, 0> bytes;
+  compiler.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(bytes));
+  const std::unique_ptr<clang::FrontendAction> action = action_for(emit);
+  if (!compiler.ExecuteAction(*action)) return failure("compilation");
+  return std::string(bytes.begin(), bytes.end());
+}
+
+}  // namespace shardc::codegen

@@ -1,0 +1,13 @@
+// Replaces every call by its op's expansion, in repeated blocks too. First in the pipeline, because
+// everything after it (gradients, shardings, code) is written once, over loop nests.
+//
+//   %y: f32[4, 8] = softmax(%x, axis=-1)   becomes   %y.max, %y.exp, %y.sum and %y, four nests
+#pragma once
+
+#include "ir/graph.h"
+
+namespace shardc::passes {
+
+Graph lower(const Graph& graph);
+
+}  // namespace shardc::passes

@@ -1,0 +1,11 @@
+// Removes what gradients and expansions leave behind: nodes nobody uses, copies that change nothing, and
+// nodes that compute again what an earlier one has. Runs after every pass that builds nodes mechanically.
+#pragma once
+
+#include "ir/graph.h"
+
+namespace shardc::passes {
+
+Graph simplify(const Graph& graph);
+
+}  // namespace shardc::passes

@@ -1,0 +1,243 @@
+// What an SpmdProgram promises besides: every device finds all that its nodes read in its own part of their
+// operands, and collectives change shardings by exactly what they do.
+#include <algorithm>
+#include <set>
+
+#include "ir/spelling.h"
+#include "ir/verifier.h"
+
+namespace shardc {
+namespace {
+
+Axes sorted(Axes axes) {
+  std::sort(axes.begin(), axes.end());
+  return axes;
+}
+
+bool ends_with(const Axes& axes, const Axes& end) {
+  return axes.size() >= end.size() && std::equal(end.rbegin(), end.rend(), axes.rbegin());
+}
+
+// Where elements are; being open and explicitly replicated are wishes about it.
+bool same_layout(const Sharding& a, const Sharding& b) {
+  if (a.dims.size() != b.dims.size() || sorted(a.partial) != sorted(b.partial)) return false;
+  if (!a.partial.empty() && a.pending != b.pending) return false;
+  return std::equal(a.dims.begin(), a.dims.end(), b.dims.begin(),
+                    [](const DimSharding& x, const DimSharding& y) { return x.axes == y.axes; });
+}
+
+Sharding layout_of(Sharding sharding) {
+  for (DimSharding& dim : sharding.dims) dim.open = false;
+  sharding.replicated.clear();
+  return sharding;
+}
+
+}  // namespace
+
+void Verifier::verify_mesh() {
+  std::set<std::string_view> names;
+  for (const Axis& axis : mesh_.axes) {
+    const bool word = !axis.name.empty() && is_letter(axis.name[0]) &&
+                      std::all_of(axis.name.begin(), axis.name.end(), is_name_char) && axis.name != "_";
+    if (!word) fault("mesh: '{}' is no name for an axis", axis.name);
+    if (!names.insert(axis.name).second) fault("mesh: two axes are called '{}'", axis.name);
+    if (axis.size < 1) fault("mesh: axis '{}' has size {}", axis.name, axis.size);
+  }
+}
+
+bool Verifier::verify_axes(const Axes& axes, std::string_view what) {
+  const std::size_t before = faults_.size();
+  for (const AxisRef& axis : axes) {
+    if (!axis.axis.valid() || *axis.axis >= mesh_.axes.size()) {
+      fault("{}: axis #{} does not exist", what, axis.axis.index);
+    } else if (axis.pre < 1 || axis.size < 1 || axis.pre > mesh_[axis.axis].size / axis.size ||
+               mesh_[axis.axis].size % (axis.pre * axis.size) != 0) {
+      fault("{}: {} has no part ({}){}", what, mesh_[axis.axis].name, axis.pre, axis.size);
+    }
+  }
+  return faults_.size() == before;
+}
+
+void Verifier::verify_distinct(const Axes& axes, std::string_view what) {
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (overlap(axes[i], axes[j]))
+        fault("{}: axes {} and {} overlap", what, to_string(mesh_, Axes{axes[j]}),
+              to_string(mesh_, Axes{axes[i]}));
+}
+
+void Verifier::verify_sharding(const Value& value) {
+  const std::string what = fmt::format("the sharding of {}", spell_value(value.name));
+  const Sharding& sharding = value.sharding;
+  if (sharding.dims.size() != value.type.rank())
+    fault("{} has {} dimensions for {}", what, sharding.dims.size(), to_string(value.type));
+  Axes used = sharding.partial;
+  for (const DimSharding& dim : sharding.dims) used.insert(used.end(), dim.axes.begin(), dim.axes.end());
+  if (!verify_axes(used, what) || !verify_axes(sharding.replicated, what)) return;
+  verify_distinct(used, what);
+  for (const AxisRef& axis : sharding.replicated)
+    if (sharding.uses(axis))
+      fault("{} splits by {}, on which it is replicated", what, to_string(mesh_, Axes{axis}));
+  if (sharding.partial.empty() != (sharding.pending == Combine::None))
+    fault("{} is partial over [{}] with pending {}", what, to_string(mesh_, sharding.partial),
+          name_of(sharding.pending));
+}
+
+void Verifier::verify_unreduced(const Node& node) {
+  const auto* collective = std::get_if<Collective>(&node.op);
+  if (collective && (collective->kind == Collective::Kind::AllReduce ||
+                     collective->kind == Collective::Kind::ReduceScatter))
+    return;
+  for (ValueId operand : node.operands)
+    if (!value(operand).sharding.partial.empty())
+      fault("reads {}, which is partial over {}", name(operand),
+            to_string(mesh_, value(operand).sharding.partial));
+}
+
+void Verifier::verify_local_nest(const Node& node, const LoopNest& nest) {
+  Axes used;
+  for (const Factor& factor : nest.factors) used.insert(used.end(), factor.axes.begin(), factor.axes.end());
+  if (!verify_axes(used, "its factors")) return;
+  verify_distinct(used, "its factors");
+  for (std::size_t k = 0; k < nest.inputs.size(); ++k) verify_local_operand(nest, k, node.operands[k]);
+  verify_local_result(nest, value(node.results[0]));
+}
+
+// A split dimension is walked by one factor that is split at least as far, from the same place; or in mixed
+// radix by factors of which only the major one is split, evenly, so that chunks keep their borders.
+void Verifier::verify_local_operand(const LoopNest& nest, std::size_t operand, ValueId id) {
+  const Value& tensor = value(id);
+  for (std::size_t d = 0; d < tensor.type.rank(); ++d) {
+    const Axes& axes = tensor.sharding.dims[d].axes;
+    if (axes.empty()) continue;
+    const Affine& dim = nest.inputs[operand][d];
+    const std::vector<FactorId> factors = compound(nest, dim, tensor.type.shape[d]);
+    bool local = !factors.empty() && is_prefix(axes, nest[factors[0]].axes);
+    if (local && factors.size() > 1) {
+      const Factor& major = nest[factors[0]];
+      local =
+          major.size % ways(major.axes) == 0 &&
+          std::all_of(factors.begin() + 1, factors.end(), [&](FactorId f) { return nest[f].axes.empty(); });
+    }
+    if (!local)
+      fault("dimension {} of {} is split by {}, and index {} may leave a device's part", d, name(id),
+            to_string(mesh_, axes), spell_affine(nest, dim));
+  }
+}
+
+void Verifier::verify_local_result(const LoopNest& nest, const Value& result) {
+  const Sharding& sharding = result.sharding;
+  for (std::size_t d = 0; d < result.type.rank(); ++d) {
+    const std::vector<FactorId> factors = compound(nest, nest.output[d], result.type.shape[d]);
+    const Factor& major = nest[factors.at(0)];
+    if (sharding.dims[d].axes != major.axes)
+      fault("dimension {} of the result is split by [{}] and its factor '{}' by [{}]", d,
+            to_string(mesh_, sharding.dims[d].axes), major.name, to_string(mesh_, major.axes));
+    if (factors.size() > 1 && major.size % ways(major.axes) != 0)
+      fault("factor '{}' of size {} is major in a dimension and not split evenly", major.name, major.size);
+    for (std::size_t i = 1; i < factors.size(); ++i)
+      if (!nest[factors[i]].axes.empty())
+        fault("factor '{}' is minor in a dimension of the result and split", nest[factors[i]].name);
+  }
+  Axes partial;
+  for (FactorId f : nest.reduced()) partial.insert(partial.end(), nest[f].axes.begin(), nest[f].axes.end());
+  if (sorted(partial) != sorted(sharding.partial))
+    fault("combines over [{}], but the result is partial over [{}]", to_string(mesh_, partial),
+          to_string(mesh_, sharding.partial));
+  else if (!partial.empty() && sharding.pending != nest.combine)
+    fault("combines by {}, but the result waits for {}", name_of(nest.combine), name_of(sharding.pending));
+}
+
+void Verifier::verify_collective(const Node& node, const Collective& collective) {
+  if (node.operands.size() != 1 || node.results.size() != 1)
+    return fault("has {} operands and {} results", node.operands.size(), node.results.size());
+  const Value &operand = value(node.operands[0]), &result = value(node.results[0]);
+  if (operand.type != result.type) fault("makes {} of {}", to_string(result.type), to_string(operand.type));
+  if (collective.axes.empty()) fault("has no axes");
+  if (!verify_axes(collective.axes, "its axes")) return;
+  verify_distinct(collective.axes, "its axes");
+  Sharding expected = layout_of(operand.sharding);
+  if (after(collective, expected)) expect_layout(result.sharding, expected, "the result");
+}
+
+// Applies the collective to the sharding of its operand; false and a fault when it cannot.
+bool Verifier::after(const Collective& collective, Sharding& sharding) {
+  using Kind = Collective::Kind;
+  const Kind kind = collective.kind;
+  const std::size_t before = faults_.size();
+  const auto rank = static_cast<std::int32_t>(sharding.dims.size());
+  if (kind != Kind::AllReduce && (collective.dim < 0 || collective.dim >= rank))
+    fault("dim={} for {} dimensions", collective.dim, rank);
+  if (kind == Kind::AllToAll &&
+      (collective.to < 0 || collective.to >= rank || collective.to == collective.dim))
+    fault("to={} for dim={} of {} dimensions", collective.to, collective.dim, rank);
+  if (faults_.size() != before) return false;
+
+  if (kind == Kind::AllReduce || kind == Kind::ReduceScatter) {
+    for (const AxisRef& axis : collective.axes)
+      if (std::erase(sharding.partial, axis) == 0)
+        fault("the operand is not partial over {}", to_string(mesh_, Axes{axis}));
+    if (collective.combine != sharding.pending)
+      fault("combines by {}, but the operand waits for {}", name_of(collective.combine),
+            name_of(sharding.pending));
+    if (sharding.partial.empty()) sharding.pending = Combine::None;
+  } else {
+    Axes& from = sharding.dims[static_cast<std::size_t>(collective.dim)].axes;
+    if (!ends_with(from, collective.axes)) {
+      fault("dimension {} of the operand is split by [{}], which does not end with [{}]", collective.dim,
+            to_string(mesh_, from), to_string(mesh_, collective.axes));
+      return false;
+    }
+    from.resize(from.size() - collective.axes.size());
+  }
+  if (kind == Kind::ReduceScatter || kind == Kind::AllToAll) {
+    const std::int32_t to = kind == Kind::AllToAll ? collective.to : collective.dim;
+    Axes& axes = sharding.dims[static_cast<std::size_t>(to)].axes;
+    axes.insert(axes.end(), collective.axes.begin(), collective.axes.end());
+  }
+  return faults_.size() == before;
+}
+
+void Verifier::expect_layout(const Sharding& found, const Sharding& expected, std::string_view what) {
+  if (!same_layout(found, expected))
+    fault("{} lies as {} and not as {}", what, to_string(mesh_, found),
+          to_string(mesh_, layout_of(expected)));
+}
+
+// An iteration works on slices: what is stacked is not split along the iterations.
+void Verifier::verify_local_repeat(const Node& node, const Repeat& repeat) {
+  const Graph& body = *repeat.body;
+  const auto carried = static_cast<std::size_t>(repeat.carried);
+  const auto stacked = carried + static_cast<std::size_t>(repeat.stacked);
+  auto expect = [&](ValueId outer, const Value& inner, bool slices) {
+    Sharding expected = inner.sharding;
+    if (slices) expected.dims.insert(expected.dims.begin(), DimSharding{});
+    expect_layout(value(outer).sharding, expected, name(outer));
+  };
+  for (std::size_t i = 0; i < node.operands.size(); ++i)
+    expect(node.operands[i], body[body.args[i].value], i >= carried && i < stacked);
+  for (std::size_t i = 0; i < node.results.size(); ++i) {
+    const Value& yielded = body[body.outputs[i].value];
+    expect(node.results[i], yielded, i >= carried);
+    if (i < carried)
+      expect_layout(yielded.sharding, body[body.args[i].value].sharding,
+                    fmt::format("the carried {}", spell_value(yielded.name)));
+  }
+}
+
+void Verifier::verify_local_outputs() {
+  for (const Arg& arg : graph_.args)
+    if (valid(arg.value) && !value(arg.value).sharding.partial.empty())
+      fault("argument {} is a partial value", name(arg.value));
+  for (const Output& output : graph_.outputs) {
+    if (!valid(output.value)) continue;
+    const Sharding& sharding = value(output.value).sharding;
+    if (!sharding.partial.empty()) fault("output '{}' is a partial value", output.name);
+    const bool of_arg = output.of >= 0 && static_cast<std::size_t>(output.of) < graph_.args.size();
+    if (output.role != Output::Role::Update || !of_arg) continue;
+    const ValueId arg = graph_.args[static_cast<std::size_t>(output.of)].value;
+    if (valid(arg)) expect_layout(sharding, value(arg).sharding, fmt::format("update '{}'", output.name));
+  }
+}
+
+}  // namespace shardc

@@ -67,7 +67,8 @@ void ZipReader::read_directory() {
   const std::vector<char> tail = file_.read(file_.size() - tail_size, tail_size);
   std::uint64_t at = tail_size;
   for (std::uint64_t p = tail_size; p-- > 0;)
-    if (p + kEndBytes <= tail_size && get_le<std::uint32_t>(&tail[p]) == kEnd) {
+    if (p + kEndBytes <= tail_size && get_le<std::uint32_t>(&tail[p]) == kEnd &&
+        p + kEndBytes + get_le<std::uint16_t>(&tail[p + 20]) == tail_size) {
       at = p;
       break;
     }

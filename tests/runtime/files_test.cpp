@@ -157,7 +157,7 @@ void torment(const std::string& path, const std::string& whole, const std::funct
   for (std::size_t n = 0; n < whole.size(); ++n) attempt(whole.substr(0, n));
   EXPECT_EQ(refused, static_cast<int>(whole.size())) << "a truncated file was accepted";
   for (std::size_t n = 0; n < whole.size(); ++n)
-    for (const int flip : {0x01, 0x80, 0xff}) {
+    for (const int flip : {0x01, 0xff}) {
       std::string bytes = whole;
       bytes[n] = static_cast<char>(bytes[n] ^ flip);
       attempt(bytes);

@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+}
 
 // A block of memory needed from node `first` to node `last`.
 struct Block {
@@ -67,6 +69,8 @@ class Planner {
         plan_.bodies.emplace(n, Planner(*repeat->body, repeat).run());
         carry_from_operand(n, *repeat);
       }
+      if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
+        if (collective->kind == Collective::Kind::AllReduce) reduce_in_place(n);
     }
     allocate();
     return std::move(plan_);
@@ -140,6 +144,16 @@ class Planner {
     }
   }
 
+  // An all-reduce works in place: its operand, if nothing else reads it, is made where the result belongs.
+  void reduce_in_place(std::size_t n) {
+    const ValueId from = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
+    if (settled_[*from] || last_[*from] != n || graph_[from].type != graph_[to].type) return;
+    if (!settled_[*to])
+      joined_[*to] = *from;
+    else if (plan_.values[*to].kind == Storage::Kind::Output)
+      settle(from, plan_.values[*to]);
+  }
+
   std::size_t root_of(std::size_t value) const {
     for (auto it = joined_.find(value); it != joined_.end(); it = joined_.find(value)) value = it->second;
     return value;
@@ -179,10 +193,6 @@ class Planner {
 };
 
 }  // namespace
-
-std::int64_t local_bytes(const Value& value) {
-  return elements_of(local_shape(value.type.shape, value.sharding)) * bytes_of(value.type.dtype);
-}
 
 BufferPlan assign_buffers(const SpmdProgram& program) { return Planner(program.graph, nullptr).run(); }
 

@@ -52,8 +52,18 @@ bool compares_floats(const Expr& e, const std::vector<Kind>& kinds) {
                      [&](const Expr& arg) { return compares_floats(arg, kinds); });
 }
 
-bool all_plain(const Access& access) {
-  return std::all_of(access.begin(), access.end(), [](const Affine& dim) { return dim.plain().has_value(); });
+// Has a matrix product with this operand a unit stride along one of its matrix dimensions?
+bool has_matrix_stride(const LoopNest& nest, const Access& access, const Access& other) {
+  if (access.empty()) return false;
+  auto occurs = [](const Access& in, FactorId f) {
+    return std::any_of(in.begin(), in.end(), [&](const Affine& dim) {
+      return std::any_of(dim.terms.begin(), dim.terms.end(), [&](const Term& t) { return t.factor == f; });
+    });
+  };
+  for (const Term& term : access.back().terms)
+    if (term.coefficient == 1 && !(occurs(other, term.factor) && occurs(nest.output, term.factor)))
+      return true;
+  return false;
 }
 
 // Do the devices hold what the nest makes them read of this operand?
@@ -120,7 +130,8 @@ class Fuser {
     for (std::size_t k : inlined) {
       const ValueId old = node.operands[k];
       std::optional<std::pair<LoopNest, std::vector<ValueId>>> fused;
-      if (pending_[*old]) fused = inline_producer(nest, operands, k, *pending_[*old], graph_[old].type.dtype);
+      if (pending_[*old])
+        fused = inline_producer(nest, operands, k, *pending_[*old], graph_[old].type.dtype, contraction);
       if (fused) {
         nest = std::move(fused->first);
         operands = std::move(fused->second);
@@ -168,7 +179,7 @@ class Fuser {
     const bool view = body->fn == Fn::Load;
     for (std::size_t d = 0; d < nest.inputs[k].size(); ++d)
       if (may_leave(nest, nest.inputs[k][d], graph_[old].type.shape[d])) return false;
-    if (contraction) return view && all_plain(producer.nest.inputs[0]);
+    if (contraction) return view;
     if (!view && uses_[*old] > 1 &&
         !(flops_of(body) <= 1 && producer.operands.size() <= 1 && !transcendental(body)))
       return false;
@@ -184,7 +195,7 @@ class Fuser {
 
   std::optional<std::pair<LoopNest, std::vector<ValueId>>> inline_producer(
       const LoopNest& nest, const std::vector<ValueId>& operands, std::size_t k, const Producer& producer,
-      DType dtype) {
+      DType dtype, bool contraction) {
     // The consumer reads P[access]; P's factors are the (single) factors of P's dimensions.
     std::vector<Affine> by_factor(producer.nest.factors.size());
     for (std::size_t d = 0; d < producer.nest.output.size(); ++d) {
@@ -199,6 +210,7 @@ class Fuser {
       Access access;
       for (const Affine& dim : producer.nest.inputs[j]) access.push_back(substitute(dim, by_factor));
       if (!readable(fused, access, r_.to().peek()[producer.operands[j]])) return std::nullopt;
+      if (contraction && !has_matrix_stride(fused, access, fused.inputs[1 - k])) return std::nullopt;
       fused.inputs.push_back(std::move(access));
       all.push_back(producer.operands[j]);
     }
@@ -230,12 +242,65 @@ class Fuser {
 bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest) {
   if (nest.combine != Combine::Sum || nest.body->fn != Fn::Mul || node.operands.size() != 2) return false;
   if (nest.body->args[0]->fn != Fn::Load || nest.body->args[1]->fn != Fn::Load) return false;
-  for (ValueId operand : node.operands)
-    if (graph[operand].type.dtype != DType::F32) return false;
-  return graph[node.results[0]].type.dtype == DType::F32 && all_plain(nest.inputs[0]) &&
-         all_plain(nest.inputs[1]) && all_plain(nest.output);
+  if (nest.body->args[0]->index == nest.body->args[1]->index) return false;
+  if (graph[node.results[0]].type.dtype != DType::F32) return false;
+  for (std::size_t k = 0; k < 2; ++k) {
+    const Type& type = graph[node.operands[k]].type;
+    if (type.dtype != DType::F32) return false;
+    for (std::size_t d = 0; d < type.rank(); ++d)
+      if (may_leave(nest, nest.inputs[k][d], type.shape[d])) return false;
+  }
+  return true;
 }
 
-SpmdProgram fuse(const SpmdProgram& program) { return {program.mesh, simplify(Fuser(program.graph).run())}; }
+namespace {
+
+// Every output becomes a value of its own that a node makes, so that buffers can be assigned: arguments are
+// copied before anything may overwrite them, values wanted twice are copied at the end.
+Graph separate_outputs(const Graph& graph, std::int32_t carried) {
+  Rewriter r(graph);
+  auto copied = [&](ValueId value) {
+    const Value& v = graph[value];
+    LoopNest nest{.factors = {}, .inputs = {{}}, .output = {}, .combine = Combine::None, .body = x(0)};
+    for (std::size_t d = 0; d < v.type.rank(); ++d) {
+      nest.factors.push_back({"d" + std::to_string(d), v.type.shape[d], v.sharding.dims[d].axes});
+      nest.output.push_back(Affine::of(FactorId(d)));
+    }
+    nest.inputs[0] = nest.output;
+    const ValueId copy = r.to().nest(std::move(nest), {r[value]}, v.type.dtype, v.name + ".copy");
+    r.to().set_sharding(copy, v.sharding);
+    return copy;
+  };
+  const std::vector<NodeId> made_by = producers(graph);
+  std::vector<ValueId> replaced(graph.outputs.size());
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    const ValueId value = graph.outputs[i].value;
+    const bool untouched = static_cast<std::int32_t>(i) < carried && graph.args[i].value == value;
+    if (!made_by[*value].valid() && !untouched) replaced[i] = copied(value);
+  }
+  for (const Node& node : graph.nodes) {
+    if (const auto* repeat = std::get_if<Repeat>(&node.op))
+      r.copy_repeat(node, [&](const Graph& body) { return separate_outputs(body, repeat->carried); });
+    else
+      r.copy(node);
+  }
+  std::vector<bool> seen(graph.values.size(), false);
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+    Output output = graph.outputs[i];
+    if (!replaced[i].valid() && made_by[*output.value].valid()) {
+      if (seen[*output.value]) replaced[i] = copied(output.value);
+      seen[*output.value] = true;
+    }
+    output.value = replaced[i].valid() ? replaced[i] : r[output.value];
+    r.to().output(std::move(output));
+  }
+  return r.to().finish();
+}
+
+}  // namespace
+
+SpmdProgram fuse(const SpmdProgram& program) {
+  return {program.mesh, separate_outputs(simplify(Fuser(program.graph).run()), 0)};
+}
 
 }  // namespace shardc::passes

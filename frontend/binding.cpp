@@ -7,55 +7,80 @@
 namespace shardc::frontend {
 namespace {
 
-// Which parameter the argument `i` of the call means; nothing after a report.
-std::optional<std::size_t> parameter_of(Reporter& reporter, const Ast& call, std::size_t i, std::size_t skip,
-                                        const std::vector<Parameter>& parameters,
-                                        const std::string& signature) {
-  const std::string& key = call.keys.empty() ? "" : call.keys[i];
-  if (key.empty()) {
-    if (i - skip < parameters.size()) return i - skip;
-    reporter.error(
-        call.items[i].span,
-        fmt::format("too many arguments: {} {} at most {}", quoted(call.text), "takes", parameters.size()),
-        signature);
+// Binds positional arguments in order and named ones by name.
+class Binder {
+ public:
+  Binder(Reporter& reporter, const Ast& call, const std::vector<Parameter>& parameters, std::string signature)
+      : reporter_(reporter),
+        call_(call),
+        parameters_(parameters),
+        signature_(std::move(signature)),
+        bound_(parameters.size()) {}
+
+  bool add(std::size_t argument) {
+    const Ast& item = call_.items[argument];
+    const std::string& key = call_.keys[argument];
+    const std::optional<std::size_t> at = key.empty() ? next(item) : named(key, call_.key_spans[argument]);
+    if (!at) return false;
+    if (!key.empty() && !bound_[*at].empty()) {
+      reporter_.error(item.span, fmt::format("argument '{}' is given twice", parameters_[*at].name),
+                      signature_);
+      return false;
+    }
+    bound_[*at].push_back(&item);
+    return true;
+  }
+
+  std::optional<Bound> finish() {
+    std::vector<std::string> missing;
+    for (std::size_t p = 0; p < parameters_.size(); ++p)
+      if (parameters_[p].required && bound_[p].empty()) missing.push_back("'" + parameters_[p].name + "'");
+    if (missing.empty()) return std::move(bound_);
+    reporter_.error(call_.span, fmt::format("{} needs {}", quoted(call_.text), fmt::join(missing, ", ")),
+                    signature_);
     return std::nullopt;
   }
-  const auto it =
-      std::find_if(parameters.begin(), parameters.end(), [&](const Parameter& p) { return p.name == key; });
-  if (it != parameters.end()) return static_cast<std::size_t>(it - parameters.begin());
-  std::vector<std::string> known;
-  for (const Parameter& p : parameters) known.push_back(p.name);
-  std::string hint = did_you_mean(key, known);
-  reporter.error(call.key_spans[i], fmt::format("{} has no argument {}", quoted(call.text), quoted(key)),
-                 hint.empty() ? signature : hint);
-  return std::nullopt;
-}
+
+ private:
+  std::optional<std::size_t> next(const Ast& item) {
+    if (next_ == parameters_.size()) {
+      reporter_.error(item.span,
+                      fmt::format("{} takes {} argument{}, this is one more", quoted(call_.text),
+                                  parameters_.size(), parameters_.size() == 1 ? "" : "s"),
+                      signature_);
+      return std::nullopt;
+    }
+    const bool list = bound_[next_].empty() && item.kind == Ast::Kind::List;
+    return parameters_[next_].variadic && !list ? next_ : next_++;
+  }
+
+  std::optional<std::size_t> named(const std::string& key, Span span) {
+    std::vector<std::string> known;
+    for (const Parameter& p : parameters_) known.push_back(p.name);
+    const auto it = std::find(known.begin(), known.end(), key);
+    if (it != known.end()) return static_cast<std::size_t>(it - known.begin());
+    const std::string hint = did_you_mean(key, known);
+    reporter_.error(span, fmt::format("{} has no argument {}", quoted(call_.text), quoted(key)),
+                    hint.empty() ? signature_ : hint);
+    return std::nullopt;
+  }
+
+  Reporter& reporter_;
+  const Ast& call_;
+  const std::vector<Parameter>& parameters_;
+  std::string signature_;
+  Bound bound_;
+  std::size_t next_ = 0;  // parameter for the next positional argument
+};
 
 }  // namespace
 
-std::optional<std::vector<const Ast*>> bind_arguments(Reporter& reporter, const Ast& call, std::size_t skip,
-                                                      const std::vector<Parameter>& parameters,
-                                                      std::string_view signature) {
-  const std::string shape = fmt::format("its arguments: {}", signature);
-  std::vector<const Ast*> bound(parameters.size(), nullptr);
-  bool fine = true;
-  for (std::size_t i = skip; i < call.items.size() && fine; ++i) {
-    const std::optional<std::size_t> at = parameter_of(reporter, call, i, skip, parameters, shape);
-    fine = at.has_value();
-    if (at && bound[*at] != nullptr) {
-      reporter.error(call.items[i].span, fmt::format("argument '{}' is given twice", parameters[*at].name),
-                     shape);
-      fine = false;
-    }
-    if (at) bound[*at] = &call.items[i];
-  }
-  if (!fine) return std::nullopt;
-  std::vector<std::string> missing;
-  for (std::size_t p = 0; p < parameters.size(); ++p)
-    if (parameters[p].required && bound[p] == nullptr) missing.push_back("'" + parameters[p].name + "'");
-  if (missing.empty()) return bound;
-  reporter.error(call.span, fmt::format("{} needs {}", quoted(call.text), fmt::join(missing, ", ")), shape);
-  return std::nullopt;
+std::optional<Bound> bind_arguments(Reporter& reporter, const Ast& call, std::size_t skip,
+                                    const std::vector<Parameter>& parameters, std::string_view signature) {
+  Binder binder(reporter, call, parameters, fmt::format("write {}", signature));
+  for (std::size_t i = skip; i < call.items.size(); ++i)
+    if (!binder.add(i)) return std::nullopt;
+  return binder.finish();
 }
 
 bool check_free(Reporter& reporter, const Dims& dims, const Blocks& blocks, const Named& name,

@@ -13,13 +13,16 @@ namespace shardc::frontend {
 struct Parameter {
   std::string name;
   bool required = true;
+  bool variadic = false;  // takes all positional arguments that are left, or one list
 };
 
-// Per parameter its argument, or null. The first `skip` arguments are not looked at. Too many arguments,
-// unknown names and missing arguments are reported, with `signature` as what is right, and give nothing.
-std::optional<std::vector<const Ast*>> bind_arguments(Reporter& reporter, const Ast& call, std::size_t skip,
-                                                      const std::vector<Parameter>& parameters,
-                                                      std::string_view signature);
+// Per parameter its arguments: none where it is left out, several only where it is variadic.
+using Bound = std::vector<std::vector<const Ast*>>;
+
+// The first `skip` arguments are not looked at. Too many arguments, unknown names and missing arguments are
+// reported, with `signature` as what is right, and give nothing.
+std::optional<Bound> bind_arguments(Reporter& reporter, const Ast& call, std::size_t skip,
+                                    const std::vector<Parameter>& parameters, std::string_view signature);
 
 // May a value be called so? Not like a dimension, a block or, if `taken`, what is there already; else
 // reports.

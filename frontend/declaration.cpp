@@ -58,12 +58,8 @@ class DeclarationParser {
       parser_.expected("'[' and dimensions", fmt::format("a scalar is written {}[]", name->text));
       return false;
     }
-    const std::optional<Ast> shape = parser_.expression();
+    const std::optional<Ast> shape = parser_.list();
     if (!shape) return false;
-    if (shape->kind != Ast::Kind::List) {
-      reporter_.error(shape->span, "a shape is a list of dimensions, like [B, S]");
-      return false;
-    }
     result.type.dtype = *dtype;
     return sizes(*shape, result) && check_size(join(name->span, shape->span), result.type);
   }

@@ -78,9 +78,11 @@ void Elaborator::run(Frame& frame) {
 void Elaborator::bind(Frame& frame, const Named& name, std::optional<ValueId> value) {
   if (name.name == "_" || !free(frame, name)) return;
   frame.names[name.name] = {value, name.span};
-  if (frame.block == nullptr || !value) return;
+  if (frame.block == nullptr) return;
+  std::vector<InnerValue>& uses = scope_.inner[frame.path + name.name];
+  if (!value) return;
   const Value& v = frame.builder.peek()[*value];
-  scope_.inner[frame.path + name.name].push_back({v.name, v.type.rank()});
+  uses.push_back({v.name, v.type.rank()});
 }
 
 bool Elaborator::free(const Frame& frame, const Named& name) {

@@ -28,8 +28,8 @@ std::optional<Slots> Elaborator::block_arguments(Frame& frame, const Ast& ast, s
                                     fmt::format("{}({})", block.name.name, fmt::join(names, ", ")));
   if (!bound) return std::nullopt;
   Slots values;
-  for (const Ast* argument : *bound)
-    values.push_back(tensor(frame, operand(frame, *argument, base), {}, base, argument->span));
+  for (const std::vector<const Ast*>& given : *bound)
+    values.push_back(tensor(frame, operand(frame, *given[0], base), {}, base, given[0]->span));
   return values;
 }
 

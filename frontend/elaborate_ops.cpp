@@ -10,12 +10,27 @@ namespace {
 
 constexpr int kMaxDepth = 1000;  // of calls in calls, through blocks
 
-// Is an optional tensor before parameter `i` absent?
-bool skipped(const std::vector<OpParam>& params, const std::vector<const Ast*>& bound, std::size_t i) {
-  for (std::size_t k = 0; k < i; ++k)
-    if (params[k].tensor && (bound[k] == nullptr || (params[k].optional && bound[k]->is_name("none"))))
-      return true;
-  return false;
+using Given = std::vector<const Ast*>;
+
+// The arguments that are there: without an optional tensor that is `none`, with the items of a list of
+// tensors.
+Given present(const OpParam& param, const Given& given) {
+  if (given.empty() || (param.tensor && param.optional && given[0]->is_name("none"))) return {};
+  if (!param.variadic || given[0]->kind != Ast::Kind::List) return given;
+  Given items;
+  for (const Ast& item : given[0]->items) items.push_back(&item);
+  return items;
+}
+
+// "layer_norm(x, g, b?, eps=1e-5, axis=-1)"
+std::string signature_of(const OpDef& op) {
+  std::string text;
+  for (const OpParam& p : params_of(op)) {
+    text += fmt::format("{}{}{}{}", text.empty() ? "" : ", ", p.variadic ? "*" : "", p.name,
+                        p.optional ? "?" : "");
+    if (p.fallback) text += "=" + to_string(*p.fallback);
+  }
+  return fmt::format("{}({})", op.name, text);
 }
 
 }  // namespace
@@ -54,25 +69,31 @@ Values Elaborator::call_op(Frame& frame, const Ast& ast, const OpDef& op,
                            const std::vector<std::string>& names, const std::string& base) {
   const std::vector<OpParam>& params = shardc::params_of(op);
   std::vector<Parameter> wanted;
-  for (const OpParam& p : params) wanted.push_back({p.name, p.tensor ? !p.optional : !p.fallback});
-  const auto bound = bind_arguments(reporter_, ast, 0, wanted, fmt::format("{}({})", op.name, op.params));
+  for (const OpParam& p : params)
+    wanted.push_back({p.name, p.tensor ? !p.optional : !p.fallback, p.variadic});
+  const std::optional<Bound> bound = bind_arguments(reporter_, ast, 0, wanted, signature_of(op));
   if (!bound) return std::nullopt;
 
   bool known = true;
+  bool absent = false;  // an optional tensor, so that no other tensor may follow
   Attrs attrs;
   std::vector<std::pair<Operand, Span>> operands;
   for (std::size_t i = 0; i < params.size(); ++i) {
-    const Ast* argument = (*bound)[i];
-    if (argument == nullptr || (params[i].optional && argument->is_name("none"))) continue;
-    if (!params[i].tensor) {
-      known &= attribute(frame, *argument, params[i].name, attrs);
-    } else if (params[i].optional && skipped(params, *bound, i)) {
-      reporter_.error(argument->span,
+    const Given given = present(params[i], (*bound)[i]);
+    if (params[i].tensor && !given.empty() && absent) {
+      reporter_.error(given[0]->span,
                       fmt::format("'{}' needs the optional tensors before it", params[i].name),
-                      fmt::format("{}({})", op.name, op.params));
+                      "write " + signature_of(op));
       known = false;
-    } else {
-      known &= evaluate(frame, *argument, params[i].variadic, base, operands);
+    }
+    absent |= params[i].tensor && given.empty();
+    for (const Ast* argument : given) {
+      if (params[i].tensor) {
+        operands.emplace_back(operand(frame, *argument, base), argument->span);
+        known &= operands.back().first.known();
+      } else {
+        known &= attribute(frame, *argument, params[i].name, attrs);
+      }
     }
   }
   if (!known) return std::nullopt;
@@ -100,24 +121,6 @@ bool Elaborator::attribute(const Frame& frame, const Ast& ast, const std::string
   return attr.has_value();
 }
 
-bool Elaborator::evaluate(Frame& frame, const Ast& ast, bool variadic, const std::string& base,
-                          std::vector<std::pair<Operand, Span>>& operands) {
-  if (variadic && ast.kind != Ast::Kind::List) {
-    reporter_.error(ast.span, "expected a list of tensors", "write [x, y]");
-    return false;
-  }
-  bool known = true;
-  const auto add = [&](const Ast& item) {
-    operands.emplace_back(operand(frame, item, base), item.span);
-    known &= operands.back().first.known();
-  };
-  if (variadic)
-    std::for_each(ast.items.begin(), ast.items.end(), add);
-  else
-    add(ast);
-  return known;
-}
-
 bool Elaborator::tensors(Frame& frame, const std::vector<std::pair<Operand, Span>>& operands,
                          const std::string& base, std::vector<ValueId>& values) {
   std::vector<DType> neighbours;
@@ -131,13 +134,13 @@ bool Elaborator::tensors(Frame& frame, const std::vector<std::pair<Operand, Span
   return true;
 }
 
-void Elaborator::report_op_error(const Frame& frame, const Ast& ast, const OpDef& op,
-                                 const std::vector<const Ast*>& bound, const Diagnostic& error) {
+void Elaborator::report_op_error(const Frame& frame, const Ast& ast, const OpDef& op, const Bound& bound,
+                                 const Diagnostic& error) {
   Span span = ast.span;
   const std::vector<OpParam>& params = shardc::params_of(op);
   for (std::size_t i = 0; i < params.size(); ++i)
-    if (!error.place.file.empty() && params[i].name == error.place.file && bound[i] != nullptr)
-      span = bound[i]->span;
+    if (!error.place.file.empty() && params[i].name == error.place.file && !bound[i].empty())
+      span = join(bound[i].front()->span, bound[i].back()->span);
   std::string message = error.message;
   const std::string prefix = fmt::format("{}: ", op.name);
   if (ast.infix && message.starts_with(prefix))

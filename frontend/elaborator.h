@@ -71,13 +71,11 @@ class Elaborator {
   Values call_op(Frame& frame, const Ast& ast, const OpDef& op, const std::vector<std::string>& names,
                  const std::string& base);
   bool attribute(const Frame& frame, const Ast& ast, const std::string& key, Attrs& attrs);
-  bool evaluate(Frame& frame, const Ast& ast, bool variadic, const std::string& base,
-                std::vector<std::pair<Operand, Span>>& operands);
   bool tensors(Frame& frame, const std::vector<std::pair<Operand, Span>>& operands, const std::string& base,
                std::vector<ValueId>& values);
   // The caret goes to the argument at fault, else to the whole call.
-  void report_op_error(const Frame& frame, const Ast& ast, const OpDef& op,
-                       const std::vector<const Ast*>& bound, const Diagnostic& error);
+  void report_op_error(const Frame& frame, const Ast& ast, const OpDef& op, const Bound& bound,
+                       const Diagnostic& error);
   // Adds the sizes of new values to the running total, which has a limit.
   Values account(const Frame& frame, Span span, std::vector<ValueId> values);
   // --- elaborate_blocks.cpp

@@ -197,6 +197,7 @@ bool Parser::adopt(Ast& parent, Ast item) {
   parent.depth = std::max(parent.depth, item.depth + 1);
   if (parent.depth > kMaxDepth) too_deep(item.span);
   parent.items.push_back(std::move(item));
+  if (parent.infix) parent.keys.emplace_back(), parent.key_spans.emplace_back();
   return !failed_;
 }
 
@@ -302,7 +303,7 @@ std::optional<Ast> Parser::literal() {
 
 std::optional<Ast> Parser::list() {
   Ast ast{.kind = Ast::Kind::List, .span = here()};
-  ++at_;
+  if (!require("[", "")) return std::nullopt;
   while (!at("]")) {
     std::optional<Ast> item = expression();
     if (!item) return std::nullopt;

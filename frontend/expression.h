@@ -27,7 +27,7 @@ struct Ast {
   Span head;                      // of a call: the name or the sign
   bool infix = false;             // a call written with a sign
   std::vector<Ast> items;         // of a list; arguments of a call
-  std::vector<std::string> keys;  // of a call with a name: per argument, "" or the name before `=`
+  std::vector<std::string> keys;  // of a call: per argument, "" or the name before `=`
   std::vector<Span> key_spans;
   int depth = 1;  // levels of nesting, bounded by the parser
 
@@ -50,6 +50,7 @@ class Parser {
   explicit Parser(Reporter& reporter);
 
   std::optional<Ast> expression();
+  std::optional<Ast> list();                         // [a, b, ...]
   std::optional<Token> name(std::string_view what);  // "expected WHAT, found ..."
   std::optional<std::int64_t> integer(std::string_view what);
   bool accept(std::string_view sign);  // takes it when it is next
@@ -72,7 +73,6 @@ class Parser {
   std::optional<Ast> unary();
   std::optional<Ast> primary();
   std::optional<Ast> literal();
-  std::optional<Ast> list();
   std::optional<Ast> call(const Token& name);
   bool argument(Ast& call);
   bool adopt(Ast& parent, Ast item);

@@ -54,10 +54,10 @@ std::optional<Optimizer> optimizer(Reporter& reporter, const Dims& dims, const A
   Optimizer result{std::string(def->name), {}};
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const OptimizerParam& param = def->params[i];
-    const Ast* argument = (*bound)[i];
+    const std::vector<const Ast*>& given = (*bound)[i];
     const std::optional<Attr> value =
-        argument != nullptr ? optimizer_value(reporter, dims, param, *argument)
-                            : std::optional(param.flag ? Attr{*param.fallback != 0} : Attr{*param.fallback});
+        !given.empty() ? optimizer_value(reporter, dims, param, *given.front())
+                       : std::optional(param.flag ? Attr{*param.fallback != 0} : Attr{*param.fallback});
     if (value) result.attrs.emplace(wanted[i].name, *value);
   }
   return result.attrs.size() == wanted.size() ? std::optional(std::move(result)) : std::nullopt;

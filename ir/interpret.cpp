@@ -152,7 +152,8 @@ class Machine {
     }
     const OpDef* op = find_op(call.op);
     CHECK(op != nullptr, "no op {}", call.op);
-    Result<std::vector<ValueId>> results = expand(builder, *op, operands, call.attrs);
+    Result<std::vector<ValueId>> results =
+        expand(builder, *op, operands, call.attrs, graph[node.results[0]].name);
     CHECK(static_cast<bool>(results), "{} does not expand: {}", call.op, render(results.error()));
     for (ValueId result : results.value()) builder.output({"", result});
     const Graph body = builder.finish();

@@ -30,7 +30,11 @@ struct OpError {
 // Arguments of one call, bound to the op's parameters.
 class Args {
  public:
-  Args(const Builder& builder, const struct OpDef& op, std::vector<ValueId> operands, const Attrs& attrs);
+  // Throws OpError when tensors or attributes do not fit the parameters.
+  Args(const Builder& builder, const struct OpDef& op, std::vector<ValueId> operands, const Attrs& attrs,
+       std::string_view name);
+
+  std::string_view name() const { return name_; }  // of the call's first result; may be empty
 
   ValueId value(std::string_view name) const;                 // a tensor parameter
   std::optional<ValueId> maybe(std::string_view name) const;  // an optional one
@@ -41,10 +45,12 @@ class Args {
   std::int64_t integer(std::string_view name) const;
   double real(std::string_view name) const;
   std::string_view text(std::string_view name) const;
-  bool given(std::string_view name) const;                               // not `none`
-  std::vector<std::int64_t> integers(std::string_view name) const;       // an int or a list of ints
-  int axis(std::string_view name, std::size_t rank) const;               // negative counts from the end
-  std::vector<int> axes(std::string_view name, std::size_t rank) const;  // none: all; sorted, distinct
+  bool given(std::string_view name) const;                                    // not `none`
+  DType dtype(std::string_view name) const;                                   // "bf16"
+  std::vector<std::int64_t> integers(std::string_view name) const;            // an int or a list of ints
+  std::vector<std::vector<std::int64_t>> lists(std::string_view name) const;  // a list of lists of ints
+  int axis(std::string_view name, std::size_t rank) const;                    // negative counts from the end
+  std::vector<int> axes(std::string_view name, std::size_t rank) const;       // none: all; sorted, distinct
 
  private:
   const Attr& attr(std::string_view name) const;
@@ -52,6 +58,7 @@ class Args {
   const OpDef& op_;
   std::vector<ValueId> operands_;
   const Attrs& attrs_;
+  std::string_view name_;
 };
 
 enum class Tier : std::uint8_t { Structured, Composite, Explicit };
@@ -74,8 +81,8 @@ struct OpDef {
 
   std::vector<ValueId> (*expand)(Builder&, const Args&) = nullptr;  // composite, explicit_
 
-  // Example calls with types in place of tensors, used by documentation, gradient, sharding and fuzz tests:
-  // "matmul(f32[3, 4], f32[4, 5])".
+  // Example calls with types in place of tensors, used by documentation, gradient, sharding and fuzz tests
+  // (ir/signature.h): "matmul(f32[3, 4], f32[4, 5])", "take(f32[5, 3], i32[4] < 5)", "log(f32[3] > 0)".
   std::vector<std::string_view> samples = {};
   std::string_view no_gradient = {};  // why there is none; empty: differentiable where its inputs are floats
 };
@@ -96,8 +103,9 @@ const std::vector<OpParam>& params_of(const OpDef& op);
 
 // Appends the op's expansion to `builder`. `attrs` may leave out those with defaults. The diagnostics carry
 // no place; `argument` of OpError, if any, is put into Diagnostic::place.file for the caller to resolve.
+// `name` is that of the call's first result; the draws of dropout depend on it.
 Result<std::vector<ValueId>> expand(Builder& builder, const OpDef& op, const std::vector<ValueId>& operands,
-                                    const Attrs& attrs);
+                                    const Attrs& attrs, std::string_view name = {});
 
 // Appends one Call node, with result types taken from the expansion.
 Result<std::vector<ValueId>> call(Builder& builder, const OpDef& op, std::vector<ValueId> operands,

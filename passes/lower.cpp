@@ -15,10 +15,10 @@ void lower_call(Rewriter& r, const Graph& graph, const Node& node, const Call& c
   Builder& to = r.to();
   to.set_place(node.place);
   const std::size_t before = to.peek().values.size();
-  auto results = expand(to, *op, r[node.operands], call.attrs);
+  const std::string name = graph[node.results[0]].name;
+  auto results = expand(to, *op, r[node.operands], call.attrs, name);
   CHECK(static_cast<bool>(results), "{} no longer expands: {}", call.op, render(results.error()));
 
-  const std::string name = graph[node.results[0]].name;
   for (std::size_t i = 0; i < node.results.size(); ++i) r.map(node.results[i], results.value()[i]);
   for (std::size_t v = before; v < to.peek().values.size(); ++v) {
     const ValueId value(v);

@@ -1,0 +1,260 @@
+#include "frontend/cluster.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "frontend/constants.h"
+#include "frontend/quantity.h"
+
+namespace shardc::frontend {
+namespace {
+
+constexpr std::int64_t kMaxDevices = std::int64_t{1} << 24;
+constexpr double kMaxMemory = 0x1p60;
+
+class ClusterReader {
+ public:
+  explicit ClusterReader(Reporter& reporter) : reporter_(reporter) {}
+
+  Cluster read(const Yaml& root) {
+    Cluster cluster;
+    const Fields fields(reporter_, root, {0, 1}, "a cluster",
+                        {"cluster!", "device", "topology", "groups", "links"});
+    cluster.name = text(fields, "cluster");
+    if (const Yaml* groups = fields.get("groups")) {
+      for (std::string_view key : {"device", "topology"})
+        if (fields.get(key) != nullptr)
+          reporter_.error(fields.key_span(key), fmt::format("a cluster has either '{}' or 'groups'", key),
+                          "with groups, each group has its own");
+      read_groups(*groups, fields.key_span("groups"), cluster);
+      if (const Yaml* links = fields.get("links")) read_links(*links, fields.key_span("links"), cluster);
+      check_links(fields.key_span("groups"), cluster);
+      return cluster;
+    }
+    if (fields.get("links") != nullptr)
+      reporter_.error(fields.key_span("links"), "links join groups, and there are none", "add 'groups'");
+    if (root.kind == Yaml::Kind::Map && fields.get("device") == nullptr)
+      reporter_.error({0, 1}, "a cluster needs 'device' and 'topology', or 'groups'");
+    cluster.device = read_device(fields);
+    cluster.topology = read_topology(fields);
+    return cluster;
+  }
+
+ private:
+  std::string text(const Fields& fields, std::string_view key) {
+    const Yaml* node = fields.get(key);
+    if (node == nullptr || !expect(reporter_, *node, Yaml::Kind::Scalar, fields.key_span(key), "a name"))
+      return "";
+    return node->text;
+  }
+
+  double quantity(const Fields& fields, std::string_view key, Measure measure) {
+    const Yaml* node = fields.get(key);
+    if (node == nullptr) return 0;
+    return parse_quantity(reporter_, *node, fields.key_span(key), measure).value_or(0);
+  }
+
+  std::optional<Ast> expression(const Yaml& node, Span owner, std::string_view what) {
+    if (!expect(reporter_, node, Yaml::Kind::Scalar, owner, what)) return std::nullopt;
+    return parse_expression(reporter_, node);
+  }
+
+  std::int64_t count(const Fields& fields, std::string_view key, std::string_view what) {
+    const Yaml* node = fields.get(key);
+    if (node == nullptr) return 1;
+    const std::optional<Ast> ast = expression(*node, fields.key_span(key), "a whole number");
+    if (!ast) return 1;
+    const std::int64_t value = evaluate_integer(reporter_, {}, *ast, 1, what).value_or(1);
+    if (value <= kMaxDevices) return value;
+    reporter_.error(node->span, fmt::format("{} is more than {} devices", value, kMaxDevices));
+    return 1;
+  }
+
+  Device read_device(const Fields& owner) {
+    Device device;
+    const Yaml* node = owner.get("device");
+    if (node == nullptr) return device;
+    const Fields fields(reporter_, *node, owner.key_span("device"), "a device",
+                        {"name", "memory!", "bandwidth!", "flops!", "efficiency"});
+    device.name = text(fields, "name");
+    const double memory = quantity(fields, "memory", Measure::Bytes);
+    if (memory > kMaxMemory)
+      reporter_.error(fields.get("memory")->span, "a device with more than 2^60 bytes");
+    else
+      device.memory = static_cast<std::int64_t>(memory);
+    device.bandwidth = quantity(fields, "bandwidth", Measure::BytesPerSecond);
+    if (const Yaml* flops = fields.get("flops")) read_flops(*flops, fields.key_span("flops"), device);
+    if (const Yaml* efficiency = fields.get("efficiency")) {
+      const std::optional<Ast> ast = expression(*efficiency, fields.key_span("efficiency"), "a number");
+      const auto value = ast ? evaluate_real(reporter_, {}, *ast, "an efficiency") : std::nullopt;
+      if (value && (*value <= 0 || *value > 1))
+        reporter_.error(efficiency->span, fmt::format("an efficiency of {}", *value),
+                        "it is above 0, and at most 1");
+      device.efficiency = value.value_or(1);
+    }
+    return device;
+  }
+
+  void read_flops(const Yaml& node, Span owner, Device& device) {
+    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map of types, like {f32: 67e12, bf16: 989e12}"))
+      return;
+    refuse_duplicates(reporter_, node, "type");
+    for (std::size_t i = 0; i < node.items.size(); ++i) {
+      const Yaml& key = node.keys[i];
+      const std::optional<DType> dtype = dtype_named(key.text);
+      if (!dtype || kind_of(*dtype) != Kind::Float) {
+        reporter_.error(key.span, fmt::format("unknown floating-point type {}", quoted(key.text)),
+                        "types: f32, bf16, f16");
+        continue;
+      }
+      const std::optional<Ast> ast = expression(node.items[i], key.span, "operations per second, like 67e12");
+      const auto value = ast ? evaluate_real(reporter_, {}, *ast, "operations per second") : std::nullopt;
+      if (value && *value <= 0)
+        reporter_.error(node.items[i].span, "operations per second must be more than 0");
+      if (value) device.flops[*dtype] = *value;
+    }
+    if (node.items.empty())
+      reporter_.error(node.span, "flops names no type", "for example {f32: 67e12, bf16: 989e12}");
+  }
+
+  std::vector<Level> read_topology(const Fields& owner) {
+    std::vector<Level> levels;
+    const Yaml* node = owner.get("topology");
+    if (node == nullptr) return levels;
+    const Span key = owner.key_span("topology");
+    if (!expect(reporter_, *node, Yaml::Kind::List, key, "a list of levels, innermost first")) return levels;
+    std::int64_t devices = 1;
+    for (const Yaml& item : node->items) {
+      if (reporter_.full()) break;
+      const Fields fields(reporter_, item, item.span, "a level",
+                          {"name!", "size!", "bandwidth!", "latency!"});
+      Level level{text(fields, "name"), count(fields, "size", "a size"),
+                  quantity(fields, "bandwidth", Measure::BytesPerSecond),
+                  quantity(fields, "latency", Measure::Seconds)};
+      if (std::any_of(levels.begin(), levels.end(), [&](const Level& l) { return l.name == level.name; }) &&
+          fields.get("name"))
+        reporter_.error(fields.get("name")->span, fmt::format("level {} is given twice", quoted(level.name)));
+      if (devices > kMaxDevices / level.size) {
+        reporter_.error(item.span, fmt::format("a cluster of more than {} devices", kMaxDevices));
+        break;
+      }
+      devices *= level.size;
+      levels.push_back(std::move(level));
+    }
+    return levels;
+  }
+
+  void read_groups(const Yaml& node, Span owner, Cluster& cluster) {
+    if (!expect(reporter_, node, Yaml::Kind::List, owner, "a list of groups")) return;
+    if (node.items.empty()) reporter_.error(node.span, "a cluster without groups");
+    std::int64_t devices = 0;
+    for (const Yaml& item : node.items) {
+      if (reporter_.full()) break;
+      const Fields fields(reporter_, item, item.span, "a group", {"name!", "count", "device!", "topology"});
+      DeviceGroup group{text(fields, "name"), count(fields, "count", "a count"), read_device(fields),
+                        read_topology(fields)};
+      if (find(cluster, group.name))
+        reporter_.error(fields.get("name")->span, fmt::format("group {} is given twice", quoted(group.name)));
+      devices += std::min(group.devices(), kMaxDevices + 1);
+      if (devices > kMaxDevices) {
+        reporter_.error(item.span, fmt::format("a cluster of more than {} devices", kMaxDevices));
+        break;
+      }
+      cluster.groups.push_back(std::move(group));
+    }
+  }
+
+  static std::optional<std::size_t> find(const Cluster& cluster, std::string_view name) {
+    const auto it = std::find_if(cluster.groups.begin(), cluster.groups.end(),
+                                 [&](const DeviceGroup& g) { return g.name == name; });
+    return it == cluster.groups.end() ? std::nullopt
+                                      : std::optional(static_cast<std::size_t>(it - cluster.groups.begin()));
+  }
+
+  void read_links(const Yaml& node, Span owner, Cluster& cluster) {
+    if (!expect(reporter_, node, Yaml::Kind::List, owner, "a list of links")) return;
+    for (const Yaml& item : node.items) {
+      if (reporter_.full()) break;
+      const Fields fields(reporter_, item, item.span, "a link", {"between!", "bandwidth!", "latency!"});
+      GroupLink link{0, 0, quantity(fields, "bandwidth", Measure::BytesPerSecond),
+                     quantity(fields, "latency", Measure::Seconds)};
+      const Yaml* between = fields.get("between");
+      if (between == nullptr || !read_ends(*between, fields.key_span("between"), cluster, link)) continue;
+      if (std::any_of(cluster.links.begin(), cluster.links.end(),
+                      [&](const GroupLink& l) { return l.from == link.from && l.to == link.to; }))
+        reporter_.error(between->span, "this link is given twice");
+      cluster.links.push_back(link);
+    }
+  }
+
+  bool read_ends(const Yaml& node, Span owner, const Cluster& cluster, GroupLink& link) {
+    if (!expect(reporter_, node, Yaml::Kind::List, owner, "the names of two groups")) return false;
+    std::vector<std::string> known;
+    for (const DeviceGroup& group : cluster.groups) known.push_back(group.name);
+    std::vector<std::size_t> ends;
+    for (const Yaml& item : node.items) {
+      if (!expect(reporter_, item, Yaml::Kind::Scalar, node.span, "the name of a group")) return false;
+      const std::optional<std::size_t> end = find(cluster, item.text);
+      if (end)
+        ends.push_back(*end);
+      else
+        reporter_.error(item.span, fmt::format("unknown group {}", quoted(item.text)),
+                        did_you_mean(item.text, known));
+    }
+    if (ends.size() != node.items.size()) return false;
+    if (ends.size() != 2)
+      reporter_.error(node.span, fmt::format("a link joins two groups, not {}", ends.size()));
+    if (ends.size() != 2) return false;
+    link.from = std::min(ends[0], ends[1]);
+    link.to = std::max(ends[0], ends[1]);
+    return true;
+  }
+
+  // Every group, and every copy of it, can be reached from every other.
+  void check_links(Span groups, const Cluster& cluster) {
+    if (reporter_.failed()) return;
+    std::vector<bool> reached(cluster.groups.size());
+    reached[0] = true;
+    for (std::size_t round = 0; round < cluster.groups.size(); ++round)
+      for (const GroupLink& link : cluster.links)
+        if (reached[link.from] || reached[link.to]) reached[link.from] = reached[link.to] = true;
+    for (std::size_t g = 0; g < cluster.groups.size(); ++g) {
+      const DeviceGroup& group = cluster.groups[g];
+      if (!reached[g])
+        reporter_.error(groups, fmt::format("no link leads to group '{}'", group.name),
+                        fmt::format("add {{between: [{}, {}], bandwidth: ..., latency: ...}} to 'links'",
+                                    cluster.groups[0].name, group.name));
+      const bool joined = std::any_of(cluster.links.begin(), cluster.links.end(),
+                                      [&](const GroupLink& l) { return l.from == g && l.to == g; });
+      if (group.count > 1 && !joined)
+        reporter_.error(groups, fmt::format("no link joins the {} groups '{}'", group.count, group.name),
+                        fmt::format("add {{between: [{}, {}], bandwidth: ..., latency: ...}} to 'links'",
+                                    group.name, group.name));
+    }
+  }
+
+  Reporter& reporter_;
+};
+
+}  // namespace
+
+Result<Cluster> parse_cluster(std::string_view text, const std::string& file) {
+  const Source source(file, std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  TRY(const Yaml root, parse_yaml(source));
+  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+  Reporter reporter(source);
+  Cluster cluster = ClusterReader(reporter).read(root);
+  if (reporter.failed()) return std::move(reporter).finish();
+  return cluster;
+}
+
+Result<Cluster> load_cluster(const std::string& path) {
+  TRY(const std::string text, read_text(path));
+  return parse_cluster(text, path);
+}
+
+}  // namespace shardc::frontend

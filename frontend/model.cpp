@@ -1,0 +1,312 @@
+#include "frontend/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "frontend/binding.h"
+#include "frontend/elaborate.h"
+#include "frontend/sharding_text.h"
+#include "frontend/train.h"
+
+namespace shardc::frontend {
+namespace {
+
+// Reads the sections in the order in which they depend on each other.
+class ModelReader {
+ public:
+  ModelReader(Reporter& reporter, const Yaml& root, const Overrides& overrides)
+      : reporter_(reporter),
+        overrides_(overrides),
+        fields_(reporter, root, {0, 1}, "a model",
+                {"model!", "dims", "inputs", "params", "blocks", "graph!", "outputs!", "train", "sharding"}),
+        builder_(name()) {}
+
+  Model read() {
+    Model model;
+    read_dims();
+    read_blocks();
+    read_inputs();
+    read_params();
+    read_graph();
+    read_outputs();
+    read_train(model.train);
+    read_sharding(model.hints);
+    model.graph = builder_.finish();
+    return model;
+  }
+
+ private:
+  // The section's node; null when it is absent.
+  const Yaml* section(std::string_view key) const { return fields_.get(key); }
+
+  std::string name() {
+    const Yaml* node = section("model");
+    if (node == nullptr || !expect(reporter_, *node, Yaml::Kind::Scalar, fields_.key_span("model"), "a name"))
+      return "";
+    const bool plain = std::all_of(node->text.begin(), node->text.end(), [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+             c == '-' || c == '.';
+    });
+    if (!plain || node->text.empty() || node->text.size() > 100)
+      reporter_.error(node->span, fmt::format("a model cannot be called {}", quoted(node->text)),
+                      "a model's name has letters, digits, '_', '-' and '.', at most 100");
+    return node->text;
+  }
+
+  void read_dims() {
+    Overrides left = overrides_;
+    const Yaml* node = section("dims");
+    if (node != nullptr &&
+        expect(reporter_, *node, Yaml::Kind::Map, fields_.key_span("dims"), "a map of 'name: size'")) {
+      refuse_duplicates(reporter_, *node, "dimension");
+      for (std::size_t i = 0; i < node->items.size() && !reporter_.full(); ++i) {
+        const Yaml& key = node->keys[i];
+        if (!check_name(reporter_, {key.text, key.span}, "a dimension")) continue;
+        const auto it = overrides_.find(key.text);
+        dims_.emplace(key.text,
+                      it != overrides_.end() ? std::optional(it->second) : read_dim(key, node->items[i]));
+        left.erase(key.text);
+      }
+    }
+    for (const auto& [name, size] : left)
+      override_errors_.push_back(error_at({"--set"},
+                                          fmt::format("the model has no dimension {}", quoted(name)),
+                                          did_you_mean(name, names_of(dims_))));
+    for (const auto& [name, size] : overrides_)
+      if (size < 1)
+        override_errors_.push_back(
+            error_at({"--set"}, fmt::format("dimension '{}' must be at least 1, not {}", name, size)));
+  }
+
+  std::optional<std::int64_t> read_dim(const Yaml& key, const Yaml& value) {
+    if (!expect(reporter_, value, Yaml::Kind::Scalar, key.span, "a size")) return std::nullopt;
+    const std::optional<Ast> ast = parse_expression(reporter_, value);
+    return ast ? evaluate_integer(reporter_, dims_, *ast, 1, fmt::format("dimension '{}'", key.text))
+               : std::nullopt;
+  }
+
+  void read_blocks() {
+    if (const Yaml* node = section("blocks"))
+      blocks_ = parse_blocks(reporter_, dims_, *node, fields_.key_span("blocks"));
+    for (const auto& [name, block] : blocks_)
+      if (dims_.contains(name)) check_free(reporter_, dims_, {}, block.name, nullptr);
+    resolve_uses(reporter_, dims_, blocks_);
+  }
+
+  void read_inputs() {
+    const Yaml* node = section("inputs");
+    if (node == nullptr) return;
+    if (!expect(reporter_, *node, Yaml::Kind::Map, fields_.key_span("inputs"), "a map of 'name: type'"))
+      return;
+    refuse_duplicates(reporter_, *node, "input");
+    for (std::size_t i = 0; i < node->items.size() && !reporter_.full(); ++i) {
+      const Named name{node->keys[i].text, node->keys[i].span};
+      if (!check_name(reporter_, name, "an input")) continue;
+      std::optional<Declaration> declaration;
+      if (expect(reporter_, node->items[i], Yaml::Kind::Scalar, name.span, "a type like f32[B, S]"))
+        declaration = parse_declaration(reporter_, dims_, node->items[i], Declares::Input);
+      if (define(reporter_, dims_, blocks_, scope_, name))
+        scope_.names[name.name] = {add_arg(name, declaration, Arg::Role::Input), name.span};
+    }
+  }
+
+  // The model's own parameters, then those of the blocks it uses.
+  void read_params() {
+    if (const Yaml* node = section("graph"))
+      graph_ = parse_statements(reporter_, *node, fields_.key_span("graph"));
+    uses_ = uses_in(reporter_, dims_, blocks_, graph_);
+    std::vector<ParamDeclaration> params;
+    if (const Yaml* node = section("params"))
+      params = parse_params(reporter_, dims_, *node, fields_.key_span("params"));
+    for (const ParamDeclaration& param : params)
+      if (define(reporter_, dims_, blocks_, scope_, param.name))
+        scope_.params[param.name.name] = {add_arg(param.name, param.declaration, Arg::Role::Param),
+                                          param.name.span};
+    for (const Use& use : uses_)
+      for (const ParamSpec& spec : params_of(use))
+        scope_.params[spec.name] = {add_arg({spec.name, use.span}, spec.declaration, Arg::Role::Param),
+                                    use.span};
+  }
+
+  std::optional<ValueId> add_arg(const Named& name, const std::optional<Declaration>& declaration,
+                                 Arg::Role role) {
+    if (!declaration || reporter_.full()) return std::nullopt;
+    if (!add_bytes(declaration->type, bytes_)) {
+      reporter_.error(name.span,
+                      fmt::format("with '{}' of type {}, the tensors of the model exceed 2^60 bytes",
+                                  name.name, to_string(declaration->type)));
+      return std::nullopt;
+    }
+    Arg arg{.role = role};
+    arg.init = declaration->init;
+    arg.bound = declaration->bound;
+    arg.dims = declaration->dims;
+    return builder_.arg(std::move(arg), name.name, declaration->type);
+  }
+
+  void read_graph() { elaborate(reporter_, dims_, blocks_, uses_, graph_, builder_, scope_, bytes_); }
+
+  // A name of the top level; null after a report.
+  const Binding* find(const Named& name) {
+    if (const auto it = scope_.names.find(name.name); it != scope_.names.end()) return &it->second;
+    if (const auto it = scope_.params.find(name.name); it != scope_.params.end()) return &it->second;
+    std::vector<std::string> known;
+    for (const auto& [key, binding] : scope_.names) known.push_back(key);
+    for (const auto& [key, binding] : scope_.params) known.push_back(key);
+    reporter_.error(name.span, fmt::format("unknown tensor {}", quoted(name.name)),
+                    did_you_mean(name.name, known));
+    return nullptr;
+  }
+
+  void read_outputs() {
+    const Yaml* node = section("outputs");
+    if (node == nullptr) return;
+    for (const Named& name :
+         parse_names(reporter_, *node, fields_.key_span("outputs"), "the name of a tensor")) {
+      if (reporter_.full()) return;
+      const Binding* binding = find(name);
+      if (!outputs_.insert(name.name).second) {
+        reporter_.error(name.span, fmt::format("output '{}' is given twice", name.name));
+      } else if (binding != nullptr && binding->value) {
+        builder_.output({.name = name.name, .value = *binding->value});
+      }
+    }
+  }
+
+  void read_train(Train& train) {
+    const Yaml* node = section("train");
+    if (node == nullptr) return;
+    const std::optional<TrainSection> section =
+        parse_train(reporter_, dims_, *node, fields_.key_span("train"));
+    if (!section) return;
+    train = section->train;
+    const Binding* loss = find(section->loss);
+    if (loss == nullptr || !loss->value) return;
+    const Type& type = builder_.type(*loss->value);
+    if (type.rank() != 0 || kind_of(type.dtype) != Kind::Float)
+      reporter_.error(
+          section->loss.span,
+          fmt::format("the loss must be a scalar float, '{}' is {}", section->loss.name, to_string(type)),
+          type.rank() > 0 ? fmt::format("take mean({})", section->loss.name) : "");
+    else if (!outputs_.contains(section->loss.name))
+      builder_.output({.name = section->loss.name, .value = *loss->value});
+  }
+
+  void read_sharding(Hints& hints) {
+    const Yaml* node = section("sharding");
+    if (node == nullptr) return;
+    const Fields fields(reporter_, *node, fields_.key_span("sharding"), "sharding",
+                        {"mesh!", "rules", "tensors"});
+    const Yaml* mesh = fields.get("mesh");
+    if (mesh == nullptr) return;
+    hints.mesh = parse_mesh(reporter_, *mesh, fields.key_span("mesh"));
+    if (const Yaml* rules = fields.get("rules")) read_rules(*rules, fields.key_span("rules"), hints);
+    if (const Yaml* tensors = fields.get("tensors"))
+      read_tensors(*tensors, fields.key_span("tensors"), hints);
+  }
+
+  void read_rules(const Yaml& node, Span owner, Hints& hints) {
+    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map of 'dimension: axis'")) return;
+    refuse_duplicates(reporter_, node, "the rule of dimension");
+    for (std::size_t i = 0; i < node.items.size() && !reporter_.full(); ++i) {
+      const Yaml& key = node.keys[i];
+      if (!dims_.contains(key.text))
+        reporter_.error(key.span, fmt::format("unknown dimension {}", quoted(key.text)),
+                        did_you_mean(key.text, names_of(dims_)));
+      if (!expect(reporter_, node.items[i], Yaml::Kind::Scalar, key.span, "an axis of the mesh")) continue;
+      Parser parser(reporter_, node.items[i]);
+      const std::optional<AxisRef> axis = parse_axis(parser, hints.mesh);
+      if (axis && parser.finish()) hints.rules.emplace_back(key.text, *axis);
+    }
+  }
+
+  void read_tensors(const Yaml& node, Span owner, Hints& hints) {
+    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map of 'tensor: [axis per dimension]'")) return;
+    refuse_duplicates(reporter_, node, "the sharding of");
+    for (std::size_t i = 0; i < node.items.size() && !reporter_.full(); ++i) {
+      const Named name{node.keys[i].text, node.keys[i].span};
+      const auto inner = scope_.inner.find(name.name);
+      std::vector<InnerValue> targets;
+      if (inner != scope_.inner.end()) {
+        targets = inner->second;
+      } else if (const Binding* binding = find(name); binding != nullptr && binding->value) {
+        const Value& value = builder_.peek()[*binding->value];
+        targets.push_back({value.name, value.type.rank()});
+      }
+      const std::optional<Sharding> sharding =
+          parse_sharding(reporter_, node.items[i], name.span, hints.mesh);
+      if (!sharding) continue;
+      for (const InnerValue& target : targets) {
+        if (target.rank == sharding->dims.size()) {
+          hints.tensors.insert_or_assign(target.name, *sharding);
+        } else {
+          reporter_.error(node.items[i].span,
+                          fmt::format("'{}' has {} dimension{}, its sharding {}", name.name, target.rank,
+                                      target.rank == 1 ? "" : "s", sharding->dims.size()),
+                          "write _ for a dimension that is not split");
+        }
+      }
+    }
+  }
+
+ public:
+  Diagnostics override_errors_;
+
+ private:
+  Reporter& reporter_;
+  const Overrides& overrides_;
+  Fields fields_;
+  Builder builder_;
+  Dims dims_;
+  Blocks blocks_;
+  std::vector<Statement> graph_;
+  std::vector<Use> uses_;
+  Scope scope_;
+  std::set<std::string, std::less<>> outputs_;
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace
+
+Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
+  const Source source(file, std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  TRY(const Yaml root, parse_yaml(source));
+  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+  Reporter reporter(source);
+  ModelReader reader(reporter, root, dims);
+  Model model = reader.read();
+  Diagnostics errors = std::move(reporter).finish();
+  errors.insert(errors.begin(), reader.override_errors_.begin(), reader.override_errors_.end());
+  if (!errors.empty()) return errors;
+  return model;
+}
+
+Result<Model> load_model(const std::string& path, const Overrides& dims) {
+  TRY(const std::string text, read_text(path));
+  return parse_model(text, path, dims);
+}
+
+Result<Overrides> parse_overrides(std::string_view text) {
+  const Source source("--set", std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  Reporter reporter(source);
+  Parser parser(reporter);
+  Overrides overrides;
+  do {
+    const std::optional<Token> name = parser.name("a dimension, like S=64");
+    if (!name || !parser.require("=", "and a size")) break;
+    const std::optional<std::int64_t> size = parser.integer("a size");
+    if (size && !overrides.emplace(name->text, *size).second)
+      reporter.error(name->span, fmt::format("dimension '{}' is given twice", name->text));
+  } while (parser.accept(","));
+  parser.finish();
+  if (reporter.failed()) return std::move(reporter).finish();
+  return overrides;
+}
+
+}  // namespace shardc::frontend

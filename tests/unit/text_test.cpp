@@ -51,6 +51,7 @@ constexpr std::string_view kNests = R"(graph nests {
   %max: f32[] = max[i=64, j=16](%a[i, j])
   %sum: f32[j=16] = sum[](%a[0, j])
   %number: f32[] = 2.0
+  %none: f32[i=0, (j=0 k=2)] = sum[l=0](1.0)
   %int: i64[i=3] = floor_div(i, 2) - -5
   %bits: f32[i=3] = (inf + -inf) * (nan - 1e+22) / -(2.0) - -(-2.0)
   %tree: f32[i=4] = %a[i, 0] - (%a[i, 1] - %a[i, 2]) - %a[i, 3] * -(%a[i, 0] + 1.0)
@@ -133,7 +134,7 @@ TEST(GraphText, MeansWhatItSays) {
   EXPECT_EQ(nest(3).inputs[0][0], 2 * Affine::of(i) + Affine::constant(3));
   EXPECT_EQ(nest(4).inputs[0][1], -1 * Affine::of(i) + Affine::constant(7));
   EXPECT_TRUE(same(nest(5).body, where(eq(x(0), index_of(k)), x(1), integer(0))));
-  EXPECT_TRUE(same(nest(14).body, x(1) - x(0)));
+  EXPECT_TRUE(same(nest(15).body, x(1) - x(0)));
   EXPECT_EQ(graph.nodes[0].place.line, 6);
   EXPECT_EQ(graph.nodes[0].place.column, 3);
 }
@@ -202,7 +203,8 @@ TEST(GraphText, MistakesSayWhereAndWhatWasExpected) {
       {"graph g {\n  foo\n}", 2, 3, "expected input, param, state, output"},
       {"graph {\n input x: f32[]", 2, 8, "expected an argument, as %x: f32[4] but found 'x'"},
       {"graph { input %x: f33[] }", 1, 19, "unknown element type 'f33'", "f32"},
-      {"graph { input %x: f32[0] }", 1, 23, "expected an integer from 1 to"},
+      {"graph { input %x: f32[-1] }", 1, 23, "expected a size or name=size"},
+      {"graph { %y: f32[(i=0 j=0)] = 0.0 }", 1, 22, "only the major factor"},
       {"graph { input %x: f32[99999999999999999999] }", 1, 23, "this integer is too large"},
       {"graph { input %x: f32[99999999, 99999999] }", 1, 33, "this tensor is too large"},
       {"graph { input %x: f32[2.5] }", 1, 23, "expected an integer but found '2.5'"},

@@ -121,11 +121,11 @@ struct GraphCase {
 };
 
 // Values of good(): x t w s n y h r a w1 n1 = 0 .. 10; nodes: y h r w1 n1 = 0 .. 4.
-const std::vector<GraphCase>& graph_cases() {
-  static const std::vector<GraphCase> cases = {
+std::vector<GraphCase> graph_cases() {
+  return {
       {"two values are called %x", [](Graph& g) { g.values[1].name = "x"; }},
       {"a value of type f32[4, 6] has no name", [](Graph& g) { g.values[9].name = ""; }},
-      {"%t: no tensor can have the shape [0]", [](Graph& g) { g.values[1].type.shape = {0}; }},
+      {"%t: no tensor can have the shape [-1]", [](Graph& g) { g.values[1].type.shape = {-1}; }},
       {"%t: no tensor can have the shape [9223372036854775807]",
        [](Graph& g) { g.values[1].type.shape = {std::numeric_limits<std::int64_t>::max()}; }},
       {"%lost has no definition", [](Graph& g) { g.values.push_back({"lost", {}, {}}); }},
@@ -172,7 +172,7 @@ const std::vector<GraphCase>& graph_cases() {
          g.values.push_back({"z", g.values[0].type, {}});
          g.nodes.push_back({Collective{}, {ValueId(0)}, {ValueId(11)}, {}});
        }},
-      {"call without an op",
+      {"there is no such op",
        [](Graph& g) {
          g.values.push_back({"z", g.values[0].type, {}});
          g.nodes.push_back({Call{}, {ValueId(0)}, {ValueId(11)}, {}});
@@ -186,7 +186,7 @@ const std::vector<GraphCase>& graph_cases() {
       {"loop nest %y: 2 accesses for 1 operands", [](Graph& g) { g.nodes[0].operands.pop_back(); }},
       {"loop nest %y: a factor has no name", [](Graph& g) { nest_of(g, 0).factors[1].name = ""; }},
       {"loop nest %y: two factors are called 'i'", [](Graph& g) { nest_of(g, 0).factors[1].name = "i"; }},
-      {"loop nest %y: factor 'k' has size 0", [](Graph& g) { nest_of(g, 0).factors[2].size = 0; }},
+      {"loop nest %y: factor 'k' has size -1", [](Graph& g) { nest_of(g, 0).factors[2].size = -1; }},
       {"loop nest %y: factor 'i' is split, but there is no mesh",
        [](Graph& g) { nest_of(g, 0).factors[0].axes = {{AxisId(0), 1, 2}}; }},
       {"loop nest %y: has more iterations than can be counted",
@@ -277,16 +277,21 @@ const std::vector<GraphCase>& graph_cases() {
       {"in the body of repeat %r: loop nest %d: the access to %w has 1 indices for f32[4, 6]",
        [](Graph& g) { change_body(g, [](Graph& body) { nest_of(body, 0).inputs[2].pop_back(); }); }},
   };
-  return cases;
 }
 
 TEST(Verify, NamesWhatIsBrokenInAGraph) {
-  for (const GraphCase& broken : graph_cases()) {
+  const std::vector<GraphCase> cases = graph_cases();
+  for (const GraphCase& broken : cases) {
     Graph graph = good();
     broken.breaks(graph);
     EXPECT_THAT(verify(graph), ElementsAre(HasSubstr(broken.fault))) << "for: " << broken.fault;
     EXPECT_THAT(verify_lowered(graph), Contains(HasSubstr(broken.fault))) << "for: " << broken.fault;
   }
+}
+
+TEST(Verify, CallsAreOfTheOpTable) {
+  const std::string text = replaced(kCall, "relu", "rleu");
+  EXPECT_THAT(verify(parse_graph(text).value()), ElementsAre("rleu %y: there is no such op"));
 }
 
 TEST(Verify, LoweredGraphsHaveNoCalls) {

@@ -186,12 +186,12 @@ inline T shardc_sign(T x) {
 )"},
     PreludeFunction{"shardc_max", R"(template <class T>
 inline T shardc_max(T a, T b) {  // NaN wins, as in NumPy
-  return (a >= b) | (a != a) ? a : b;
+  return ((a >= b) | (a != a)) ? a : b;
 }
 )"},
     PreludeFunction{"shardc_min", R"(template <class T>
 inline T shardc_min(T a, T b) {
-  return (a <= b) | (a != a) ? a : b;
+  return ((a <= b) | (a != a)) ? a : b;
 }
 )"},
     PreludeFunction{"shardc_sigmoid",

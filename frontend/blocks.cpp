@@ -10,7 +10,7 @@ namespace shardc::frontend {
 namespace {
 
 constexpr std::size_t kMaxName = 100;
-constexpr std::size_t kMaxParams = 100000;  // of one block, those of nested blocks included
+constexpr std::size_t kMaxParams = 10000;  // of one block, those of nested blocks included
 constexpr int kMaxNesting = 16;             // of blocks in blocks
 
 // The names before the colon of a statement: "a" or "a, b".

@@ -155,6 +155,7 @@ Operand Elaborator::resolve(const Frame& frame, const Ast& ast) {
 }
 
 void Elaborator::report_unknown_name(const Frame& frame, const Ast& ast) {
+  if (reporter_.reported(ast.span.begin)) return;  // a block that is inlined again
   std::string message = fmt::format("unknown name {}", quoted(ast.text)), hint;
   for (const Statement& statement : frame.statements)
     for (const Named& result : statement.results)

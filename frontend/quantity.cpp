@@ -20,7 +20,7 @@ constexpr Unit kSizes[] = {
     {"Gbit", 1.25e8}, {"Tbit", 1.25e11},
 };
 constexpr Unit kRates[] = {{"", 1}, {"FLOP/s", 1}, {"GFLOP/s", 1e9}, {"TFLOP/s", 1e12}, {"PFLOP/s", 1e15}};
-constexpr Unit kTimes[] = {{"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"µs", 1e-6}, {"ns", 1e-9}};
+constexpr Unit kTimes[] = {{"s", 1}, {"ms", 1e3}, {"us", 1e6}, {"µs", 1e6}, {"ns", 1e9}};  // to be divided by
 
 struct MeasureDef {
   std::string_view what, example;
@@ -92,7 +92,7 @@ std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span 
                    hint_for(unit, measure));
     return std::nullopt;
   }
-  value *= *factor;
+  value = measure == Measure::Seconds ? value / *factor : value * *factor;
   const bool legal = value > 0 || (value == 0 && measure == Measure::Seconds);
   if (legal && (value <= 1 || measure != Measure::Fraction)) return value;
   reporter.error(node.span, fmt::format("{} must be {}, not {}", def.what,

@@ -14,9 +14,13 @@ target_include_directories(shardc_codegen SYSTEM PRIVATE ${LLVM_INCLUDE_DIRS} ${
 target_link_libraries(shardc_codegen PRIVATE clang-cpp LLVM ${CMAKE_DL_LIBS})  # the shared ones, and only those
 
 # How `shardc compile` links programs: the compiler and flags (sanitizers) of this build, and what the runtime's
-# archive needs. libmvec serves the vectorised loops of generated code.
+# archive needs. libmvec serves the vectorised loops of generated code. The run path holds on to the OpenBLAS of
+# this build: its variants share a name, and the serial one is wrong for ranks that are threads.
 list(JOIN MPI_LDFLAGS " " mpi)
 list(JOIN OPENBLAS_LDFLAGS " " openblas)
+foreach(directory ${OPENBLAS_LIBRARY_DIRS})
+  string(APPEND openblas " -Wl,-rpath,${directory}")
+endforeach()
 set(mvec)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL x86_64)
   set(mvec -lmvec)

@@ -91,11 +91,8 @@ ValueId expand_structured(Builder& builder, const OpDef& op, const Args& args) {
   std::vector<std::string> names;
   for (const OpParam& p : params_of(op))
     if (p.tensor) names.push_back(p.name);
-  if (!op.result) return ops::structured(builder, op.spec, op.body, op.combine, operands, names, dtype);
   const Expr body = ops::convert_loads(op.body, builder, operands, kind_of(dtype));
-  std::vector<Shape> shapes;
-  for (ValueId operand : operands) shapes.push_back(builder.type(operand).shape);
-  return builder.einsum(ops::resolve(op.spec, names, shapes), body, op.combine, operands, *op.result);
+  return ops::along_words(builder, op.spec, body, op.combine, operands, names, op.result.value_or(dtype));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// A plan: what was decided about spreading one model over one cluster, as data. People read, edit, compare and
-// replay it; propagation completes it, so it names only what it decides. YAML form: frontend/plan.h.
+// A plan: what was decided about spreading one model over one cluster, as data. People read, edit, compare
+// and replay it; propagation completes it, so it names only what it decides. YAML form: frontend/plan.h.
 #pragma once
 
 #include <cstdint>

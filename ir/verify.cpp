@@ -15,7 +15,7 @@ namespace {
 bool sizes_fit(const Shape& shape) {
   std::int64_t elements = 1;
   for (std::int64_t size : shape)
-    if (size < 1 || __builtin_mul_overflow(elements, size, &elements) || elements > (std::int64_t{1} << 56))
+    if (size < 0 || __builtin_mul_overflow(elements, size, &elements) || elements > (std::int64_t{1} << 56))
       return false;
   return true;
 }

@@ -76,7 +76,7 @@ bool Verifier::verify_factors(const LoopNest& nest) {
   for (const Factor& factor : nest.factors) {
     if (factor.name.empty()) fault("a factor has no name");
     if (!names.insert(factor.name).second) fault("two factors are called '{}'", factor.name);
-    if (factor.size < 1) fault("factor '{}' has size {}", factor.name, factor.size);
+    if (factor.size < 0) fault("factor '{}' has size {}", factor.name, factor.size);
     if (stage_ != Stage::Spmd && !factor.axes.empty())
       fault("factor '{}' is split, but there is no mesh", factor.name);
     if (iterations > 0 && __builtin_mul_overflow(iterations, factor.size, &iterations))

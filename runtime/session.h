@@ -6,24 +6,18 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "runtime/error.h"
 #include "runtime/shardc_rt.h"
+#include "runtime/tensor.h"
 
 namespace shardc::runtime {
 
 enum class Backend { Threads, Mpi };
-
-// A global tensor as raw bytes, row-major.
-struct HostTensor {
-  int dtype = SHARDC_F32;
-  std::vector<std::int64_t> shape;
-  std::vector<char> bytes;
-};
 
 struct CommCount {
   std::int64_t count = 0;
@@ -35,12 +29,10 @@ struct Stats {
   std::map<std::string, CommCount> comm;  // "all_reduce" -> since the session began, of rank 0
 };
 
-// A user's or the machine's failure at run time (bad data file, wrong rank count): message with a hint.
-class RunError;
-
 class Session {
  public:
   // Throws RunError if the MPI job's size is not the program's rank count. Initialises params and states.
+  // The program outlives the session.
   Session(const shardc_program& program, Backend backend, std::uint64_t seed);
   ~Session();
   Session(const Session&) = delete;
@@ -54,10 +46,18 @@ class Session {
   HostTensor output(const std::string& name, int role = SHARDC_RESULT);  // after a step; filled at the root
   double scalar(const std::string& name);                                // a scalar result, on every process
 
-  double step();  // one step on all ranks; seconds of the slowest rank
+  // One step on all ranks; seconds of the slowest rank. When a rank throws, the others stop waiting for it
+  // and this throws RankFailure, now and ever after (MPI: ends the job with exit status 3).
+  double step();
+  std::int64_t steps_done() const;
+  void resume_at(std::int64_t step);  // the next step is this one: data and dropout go on where they were
   Stats stats() const;
 
-  void profile(bool on);
+  // Where processes may fail one by one (reading files): every process passes its error, or ""; if any did,
+  // all throw the RunError of the lowest.
+  void agree(const std::string& error);
+
+  void profile(bool on);                      // turning it on forgets what was recorded
   void write_trace(const std::string& path);  // Chrome trace of the profiled steps
 
  private:

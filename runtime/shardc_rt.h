@@ -74,7 +74,10 @@ typedef struct shardc_region {
   double flops, bytes;
 } shardc_region;
 
-typedef struct shardc_rank shardc_rank; /* the runtime's own per-rank state */
+/* The runtime's per-rank state; more of it follows what is public here. */
+typedef struct shardc_rank {
+  int profiling; /* 0: shardc_enter and shardc_leave may be skipped */
+} shardc_rank;
 
 typedef struct shardc_program {
   int abi; /* SHARDC_ABI */
@@ -124,6 +127,11 @@ void shardc_gemm(int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const
 /* Called around each region when profiling; self->profiling is 0 otherwise and the calls are cheap. */
 void shardc_enter(shardc_rank* self, int region);
 void shardc_leave(shardc_rank* self, int region);
+
+/* --- what a compiled executable's main is ------------------------------------------------------------------
+ * Parses the command line, runs, reports.  Exit status: 0 done; 2 bad usage or input; 3 a rank failed or an
+ * internal error. */
+int shardc_main(int argc, char** argv, const shardc_program* program);
 
 #ifdef __cplusplus
 }

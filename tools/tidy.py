@@ -134,6 +134,8 @@ def functions(lines):
         for end in range(start + 1, len(lines)):
             if lines[end].startswith(close) and not lines[end].startswith(close + " "):
                 body = lines[start:end + 1]  # a switch is a table: its labels do not count
+                if body[1].strip().startswith("return {"):
+                    break  # all of it is a table
                 yield start + 1, sum(not re.match(r"\s*case .*:$", row) for row in body), line.strip()
                 break
 

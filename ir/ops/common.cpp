@@ -29,12 +29,17 @@ Expr convert_loads(const Expr& body, const Builder& builder, const Values& opera
   });
 }
 
-std::string words(std::size_t rank, const std::vector<int>& axes, Marked how, std::string_view prefix) {
+std::string loop_name(std::size_t d) {
+  constexpr std::string_view letters = "ijklmnopqrst";
+  return d < letters.size() ? std::string(1, letters[d]) : fmt::format("d{}", d);
+}
+
+std::string words(std::size_t rank, const std::vector<int>& axes, Marked how) {
   std::string text;
   for (std::size_t d = 0; d < rank; ++d) {
     const bool marked = std::find(axes.begin(), axes.end(), static_cast<int>(d)) != axes.end();
     if (marked && how == Marked::Gone) continue;
-    text += marked ? " 1" : fmt::format(" {}{}", prefix, d);
+    text += marked ? " 1" : " " + loop_name(d);
   }
   return text;
 }
@@ -152,6 +157,9 @@ std::string resolve(std::string_view spec, const std::vector<std::string>& names
 
 namespace {
 
+// "..., ... -> ..."
+bool pointwise(std::string_view spec) { return spec.find_first_not_of(".,-> ") == std::string_view::npos; }
+
 // Does the result of a resolved spec lack a word that an operand has?
 bool reduces(std::string_view spec) {
   const std::size_t arrow = spec.find("->");
@@ -164,22 +172,28 @@ bool reduces(std::string_view spec) {
 
 }  // namespace
 
-ValueId structured(Builder& builder, std::string_view spec, const Expr& body, Combine combine,
-                   const Values& operands, const std::vector<std::string>& names, DType dtype,
-                   std::string_view name) {
+ValueId along_words(Builder& builder, std::string_view spec, const Expr& body, Combine combine,
+                    const Values& operands, const std::vector<std::string>& names, DType dtype,
+                    std::string_view name) {
   std::vector<Shape> shapes;
   for (ValueId operand : operands) shapes.push_back(builder.type(operand).shape);
   const std::string resolved = resolve(spec, names, shapes);
-  const Expr converted = convert_loads(body, builder, operands, kind_of(dtype));
-  return builder.einsum(resolved, converted, reduces(resolved) ? combine : Combine::None, operands, dtype, {},
+  if (pointwise(spec)) return builder.map(body, operands, dtype, name);
+  return builder.einsum(resolved, body, reduces(resolved) ? combine : Combine::None, operands, dtype, {},
                         name);
+}
+
+ValueId structured(Builder& builder, std::string_view spec, const Expr& body, Combine combine,
+                   const Values& operands, const std::vector<std::string>& names, DType dtype,
+                   std::string_view name) {
+  return along_words(builder, spec, convert_loads(body, builder, operands, kind_of(dtype)), combine, operands,
+                     names, dtype, name);
 }
 
 LoopNest loops_over(const Shape& shape) {
   LoopNest nest{
       .factors = {}, .inputs = {}, .output = straight(shape.size()), .combine = Combine::None, .body = x(0)};
-  for (std::size_t d = 0; d < shape.size(); ++d)
-    nest.factors.push_back({fmt::format("d{}", d), shape[d], {}});
+  for (std::size_t d = 0; d < shape.size(); ++d) nest.factors.push_back({loop_name(d), shape[d], {}});
   return nest;
 }
 

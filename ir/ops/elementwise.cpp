@@ -42,10 +42,8 @@ Values expand_where(Builder& b, const Args& args) {
     return convert(x(k), kind_of(b.type(operands[static_cast<std::size_t>(k)]).dtype), kind);
   };
   const Expr body = where(load(0, Kind::Bool), load(1, kind_of(dtype)), load(2, kind_of(dtype)));
-  const std::string spec =
-      resolve("..., ..., ... -> ...", {"condition", "x", "y"},
-              {b.type(operands[0]).shape, b.type(operands[1]).shape, b.type(operands[2]).shape});
-  return {b.einsum(spec, body, Combine::None, operands, dtype)};
+  return {
+      along_words(b, "..., ..., ... -> ...", body, Combine::None, operands, {"condition", "x", "y"}, dtype)};
 }
 
 // A bound of clip: whole for integers, so that the result stays an integer.

@@ -33,9 +33,9 @@ Values expand_take(Builder& b, const Args& args) {
   for (std::size_t d = 0; d < rank; ++d)
     (d >= axis && d < axis + at.size() ? index_access : table_access).push_back(Affine::of(factor(d)));
   table_access.insert(table_access.begin() + static_cast<std::ptrdiff_t>(axis), Affine::of(factor(rank)));
-  nest.inputs = {std::move(table_access), std::move(index_access)};
-  nest.body = where(eq(x(1), index_of(factor(rank))), x(0), zero(b.type(table).dtype));
-  return {b.cast(b.nest(std::move(nest), {table, args.value("indices")}, b.type(table).dtype), dtype)};
+  nest.inputs = {std::move(index_access), std::move(table_access)};
+  nest.body = where(eq(x(0), index_of(factor(rank))), x(1), zero(b.type(table).dtype));
+  return {b.cast(b.nest(std::move(nest), {args.value("indices"), table}, b.type(table).dtype), dtype)};
 }
 
 Values expand_one_hot(Builder& b, const Args& args) {

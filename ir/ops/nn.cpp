@@ -14,7 +14,7 @@ constexpr double kMasked = -1e30;
 
 Expr fixed(Expr e) { return apply(Fn::StopGradient, {std::move(e)}); }
 
-// The index lines of an op that works along one axis of x: "d0 d1 d2", "d0 d1 1", "d2".
+// The index lines of an op that works along one axis of x: "i j k", "i j", "k".
 struct Along {
   ValueId x;
   DType dtype;
@@ -29,8 +29,8 @@ Along along(Builder& b, const Args& args) {
           .dtype = floating(type.dtype),
           .size = type.shape[static_cast<std::size_t>(axis)],
           .whole = words(b.type(args.value("x")).rank()),
-          .row = words(type.rank(), {axis}),
-          .axis = word(axis)};
+          .row = words(type.rank(), {axis}, Marked::Gone),
+          .axis = loop_name(static_cast<std::size_t>(axis))};
 }
 
 Expr shifted() { return x(0) - fixed(x(1)); }
@@ -219,7 +219,7 @@ Values expand_rope(Builder& b, const Args& args) {
 // --- losses and noise --------------------------------------------------------------------------------------
 
 struct Targets {
-  std::string lead, whole;  // "d0 d1", "d0 d1 v"
+  std::string lead, whole;  // "i j", "i j v"
   std::size_t classes;      // number of loop v in a nest over `whole`
   std::int64_t count;
 };
@@ -250,8 +250,9 @@ Values expand_cross_entropy(Builder& b, const Args& args) {
   const std::string with_lead = ", " + t.lead;
   const ValueId max = per_row("", x(0), Combine::Max, {logits}, "max");
   const ValueId sum = per_row(with_lead, exp(shifted()), Combine::Sum, {logits, max}, "sum");
-  const Expr chosen = where(eq(x(1), index_of(factor(t.classes))), x(0), number(0));
-  const ValueId target = per_row(with_lead, chosen, Combine::Sum, {logits, targets}, "target");
+  const Expr chosen = where(eq(x(0), index_of(factor(t.classes))), x(1), number(0));
+  const ValueId target = b.einsum(fmt::format("{}, {} -> {}", t.lead, t.whole, t.lead), chosen, Combine::Sum,
+                                  {targets, logits}, DType::F32, {}, "target");
 
   const Combine total = t.lead.empty() ? Combine::None : Combine::Sum;
   const Expr row = log(x(0)) + fixed(x(1)) - x(2);

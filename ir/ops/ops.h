@@ -48,26 +48,30 @@ Expr convert_loads(const Expr& body, const Builder& builder, const Values& opera
 
 // --- index lines -------------------------------------------------------------------------------------------
 
-// "d0 d1 d2": a word for each dimension of a tensor. Those of `axes` become "1", or go.
+// The loop over dimension `d`: i, j, k, ...
+std::string loop_name(std::size_t d);
+// "i j k": a word for each dimension of a tensor. Those of `axes` become "1", or go.
 enum class Marked { One, Gone };
-std::string words(std::size_t rank, const std::vector<int>& axes = {}, Marked how = Marked::One,
-                  std::string_view prefix = "d");
-inline std::string word(int axis) { return fmt::format("d{}", axis); }
+std::string words(std::size_t rank, const std::vector<int>& axes = {}, Marked how = Marked::One);
 
 // `spec` with each `...` replaced by words and by "1" where an operand broadcasts. Checks ranks and sizes.
 std::string resolve(std::string_view spec, const std::vector<std::string>& names,
                     const std::vector<Shape>& shapes);
-// Builder::einsum of a spec that may hold `...`; loads are converted to the kind of `dtype`. `names` are
-// those of the operands in messages.
+// Builder::einsum of a spec that may hold `...`. `names` are those of the operands in messages. Combines only
+// if the result lacks a word.
+ValueId along_words(Builder& builder, std::string_view spec, const Expr& body, Combine combine,
+                    const Values& operands, const std::vector<std::string>& names, DType dtype,
+                    std::string_view name = {});
+// The same, with every load converted to the kind of `dtype`.
 ValueId structured(Builder& builder, std::string_view spec, const Expr& body, Combine combine,
                    const Values& operands, const std::vector<std::string>& names, DType dtype,
                    std::string_view name = {});
 
 // --- nests written by hand ---------------------------------------------------------------------------------
 
-// Loops d0, d1, ... over `shape`, which is the result's; no operand yet.
+// Loops i, j, ... over `shape`, which is the result's; no operand yet.
 LoopNest loops_over(const Shape& shape);
-// The access [d0, d1, ..] of `rank` dimensions.
+// The access [i, j, ...] of `rank` dimensions.
 Access straight(std::size_t rank);
 // Index of dimension `axis` of the result.
 inline FactorId factor(std::size_t axis) { return FactorId(axis); }

@@ -10,7 +10,7 @@ std::int64_t count(const Shape& shape, const std::vector<int>& axes) {
   return n;
 }
 
-// "d0 d1 -> 1 d1", for a tensor of this rank.
+// "i j -> 1 j", for a tensor of this rank.
 std::string line(std::size_t rank, const std::vector<int>& axes, bool keepdims) {
   return words(rank) + " -> " + words(rank, axes, keepdims ? Marked::One : Marked::Gone);
 }

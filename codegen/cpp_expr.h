@@ -1,0 +1,35 @@
+// Scalar bodies as C++ text, and the small functions that bodies may call.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ir/expr.h"
+
+namespace shardc::codegen {
+
+struct CppExpr {
+  std::vector<std::string> lines;  // declarations of shared subexpressions, in order
+  std::string value;
+  Kind kind = Kind::Float;
+};
+
+// `leaf` spells a Load or an Index. Subtrees that are used more than once become declarations.
+CppExpr cpp_expr(const Expr& e, const std::vector<Kind>& operands,
+                 const std::function<std::string(const ExprNode&)>& leaf);
+
+std::string cpp_type(DType dtype);  // as stored: "float"
+std::string cpp_type(Kind kind);    // as computed: "float", "shardc_i64", "bool"
+
+// A stored element as a value of its kind, and a value as a stored element.
+std::string loaded(DType dtype, const std::string& element);
+std::string stored(DType dtype, Kind kind, const std::string& value);
+
+std::string cpp_float(double value);  // 0.5f, -__builtin_inff()
+
+// The prelude's functions, in an order that compiles; only those whose names occur in `source`.
+std::string prelude_for(const std::string& source);
+
+}  // namespace shardc::codegen

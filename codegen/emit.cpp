@@ -1,0 +1,419 @@
+#include "codegen/emit.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+#include <utility>
+
+#include "codegen/cpp_expr.h"
+#include "codegen/kernel.h"
+#include "codegen/tables.h"
+#include "ir/support/check.h"
+
+namespace shardc::codegen {
+namespace {
+
+std::string identifier(const std::string& name) {
+  std::string result;
+  for (char c : name) result += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  if (result.empty() || std::isdigit(static_cast<unsigned char>(result[0]))) result = "v" + result;
+  return result;
+}
+
+// What all levels of one program share: kernels, regions, names.
+struct Program {
+  Program(const Mesh& m) : mesh(m), tables(m) {}
+
+  std::string unique(const std::string& wanted) {
+    std::string name = identifier(wanted);
+    if (names.insert(name).second) return name;
+    for (int i = 2;; ++i)
+      if (std::string next = fmt::format("{}_{}", name, i); names.insert(next).second) return next;
+  }
+
+  // The name of the function that runs this nest.
+  std::string kernel(const LocalNest& nest, const Kernel& made) {
+    const std::string key = made.parameters + "{" + made.body;
+    auto [it, fresh] = kernels.try_emplace(key);
+    if (fresh) {
+      const bool product = made.body.find("shardc_gemm(") != std::string::npos;
+      const std::string kind = product                         ? "product"
+                               : nest.combine == Combine::None ? "map"
+                                                               : std::string(name_of(nest.combine));
+      it->second = fmt::format("{}_{}", kind, kernels.size());
+      kernel_text += fmt::format("__attribute__((noinline)) void {}({}) {{\n{}}}\n\n", it->second,
+                                 made.parameters, made.body);
+    }
+    return it->second;
+  }
+
+  int region(const std::string& name, double flops, double bytes) {
+    regions += fmt::format("    {{{}, {:.17g}, {:.17g}}},\n", quoted(name), flops, bytes);
+    return region_count++;
+  }
+
+  const Mesh& mesh;
+  Tables tables;
+  std::set<std::string> names = {"self", "rank", "salt", "arena", "arg", "output", "step"};
+  std::map<std::string, std::string> kernels;
+  std::string kernel_text, regions;
+  int region_count = 0;
+  std::map<std::string, std::pair<std::int64_t, Axes>> offsets, lengths;  // run-time values in use
+};
+
+class Level {
+ public:
+  Level(Program& program, const Graph& graph, const BufferPlan& plan, int depth)
+      : p_(program), graph_(graph), plan_(plan), depth_(depth), pointer_(graph.values.size()) {}
+
+  void emit_nodes() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) emit_node(n, graph_.nodes[n]);
+  }
+
+  // Where the level's memory is.
+  std::string arena = "arena", salt = "salt";
+  std::vector<std::string> args, outputs;  // pointer expressions, by index in the graph; typed
+
+  const std::string& pointer(ValueId value) {
+    std::string& name = pointer_[*value];
+    if (!name.empty()) return name;
+    const Value& v = graph_[value];
+    const Storage& at = plan_.values[*value];
+    const std::string type = cpp_type(v.type.dtype);
+    std::string from;
+    switch (at.kind) {
+      case Storage::Kind::Arena:
+        from = fmt::format("({}*)({} + {})", type, arena, at.offset);
+        break;
+      case Storage::Kind::Arg:
+        from = args[static_cast<std::size_t>(at.index)];
+        break;
+      case Storage::Kind::Output:
+        from = outputs[static_cast<std::size_t>(at.index)];
+        break;
+    }
+    name = p_.unique(v.name);
+    declarations_ += fmt::format("{}{}* const {} = {};\n", indent(), type, name, from);
+    return name;
+  }
+
+  // Moves what declarations the last pointers needed in front of `text`.
+  void line(const std::string& text) {
+    body_ += std::exchange(declarations_, {});
+    body_ += indent() + text + "\n";
+  }
+  void copy(const std::string& to, const std::string& from, const Value& v) {
+    if (to != from) line(fmt::format("__builtin_memcpy({}, {}, {});", to, from, local_bytes(v)));
+  }
+  std::string take() {
+    body_ += std::exchange(declarations_, {});
+    return std::move(body_);
+  }
+
+ private:
+  std::string indent() const { return std::string(2 * static_cast<std::size_t>(depth_), ' '); }
+
+  std::string describe(const Value& v) const {
+    std::string text = fmt::format("{}: {}", v.name, to_string(v.type));
+    bool split = false;
+    for (const DimSharding& dim : v.sharding.dims) split = split || !dim.axes.empty();
+    if (split)
+      text += fmt::format(", here {} of {}", to_string(local_shape(v.type.shape, v.sharding)),
+                          to_string(p_.mesh, v.sharding));
+    if (!v.sharding.partial.empty())
+      text += fmt::format(", a part of the {} over {}", name_of(v.sharding.pending),
+                          to_string(p_.mesh, v.sharding.partial));
+    return text;
+  }
+
+  void emit_node(std::size_t n, const Node& node) {
+    struct Visitor {
+      Level& level;
+      std::size_t n;
+      const Node& node;
+      void operator()(const Call& call) const { CHECK(false, "call of {} in a local program", call.op); }
+      void operator()(const LoopNest& nest) const { level.emit_nest(node, nest); }
+      void operator()(const Repeat& repeat) const { level.emit_repeat(n, node, repeat); }
+      void operator()(const Collective& collective) const { level.emit_collective(node, collective); }
+    };
+    std::visit(Visitor{*this, n, node}, node.op);
+  }
+
+  // Remembers which run-time values the step function has to compute.
+  void note_axes(std::int64_t size, const Axes& axes) {
+    if (axes.empty()) return;
+    p_.offsets.try_emplace(offset_name(p_.mesh, size, axes), size, axes);
+    p_.lengths.try_emplace(length_name(p_.mesh, size, axes), size, axes);
+  }
+
+  void in_region(const Value& result, double flops, double bytes, const std::string& statement) {
+    const int region = p_.region(result.name, flops, bytes);
+    line(fmt::format("shardc_enter(self, {});", region));
+    line(statement);
+    line(fmt::format("shardc_leave(self, {});", region));
+  }
+
+  void emit_nest(const Node& node, const LoopNest& nest) {
+    const Value& result = graph_[node.results[0]];
+    for (const Factor& factor : nest.factors) note_axes(factor.size, factor.axes);
+    for (ValueId operand : node.operands)
+      for (std::size_t d = 0; d < graph_[operand].type.rank(); ++d)
+        note_axes(graph_[operand].type.shape[d], graph_[operand].sharding.dims[d].axes);
+    const LocalNest local = localize(p_.mesh, graph_, node, nest);
+    const Kernel kernel = make_kernel(local);
+    double bytes = static_cast<double>(local_bytes(result)),
+           flops = flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1);
+    for (const LocalFactor& factor : local.factors) flops *= static_cast<double>(factor.extent);
+    auto shifted = [&](ValueId value, const LocalAccess& access) {
+      const std::string name = pointer(value);
+      return access.shift.zero() ? name : fmt::format("{} + {}", name, access.shift.text());
+    };
+    std::vector<std::string> arguments = {shifted(node.results[0], local.output)};
+    for (std::size_t k = 0; k < node.operands.size(); ++k) {
+      arguments.push_back(shifted(node.operands[k], local.inputs[k]));
+      bytes += static_cast<double>(local_bytes(graph_[node.operands[k]]));
+    }
+    for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);
+    line("// " + describe(result));
+    in_region(result, flops, bytes,
+              fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", ")));
+  }
+
+  void emit_collective(const Node& node, const Collective& c) {
+    const Value &from = graph_[node.operands[0]], &to = graph_[node.results[0]];
+    const Shape in = local_shape(from.type.shape, from.sharding),
+                out = local_shape(to.type.shape, to.sharding);
+    const std::string source = pointer(node.operands[0]), target = pointer(node.results[0]);
+    const int group = p_.tables.group(c.axes), dtype = static_cast<int>(to.type.dtype);
+    const int combine = c.combine == Combine::Max ? 1 : c.combine == Combine::Min ? 2 : 0;
+    auto product = [&](std::size_t first, std::size_t last) {
+      std::int64_t n = 1;
+      for (std::size_t d = first; d < last; ++d) n *= in[d];
+      return n;
+    };
+    const auto dim = static_cast<std::size_t>(std::max(c.dim, 0));
+    std::string call;
+    line(fmt::format("// {}, by {} over {}", describe(to), name_of(c.kind), to_string(p_.mesh, c.axes)));
+    switch (c.kind) {
+      case Collective::Kind::AllReduce: {
+        const Storage &a = plan_.values[*node.operands[0]], &b = plan_.values[*node.results[0]];
+        if (a.kind != b.kind || a.offset != b.offset || a.index != b.index) copy(target, source, to);
+        call = fmt::format("shardc_all_reduce(self, {}, {}, {}, {}, {});", group, target, elements_of(out),
+                           dtype, combine);
+        break;
+      }
+      case Collective::Kind::AllGather:
+        call = fmt::format("shardc_all_gather(self, {}, {}, {}, {}, {}, {}, {}, {});", group, source, target,
+                           product(0, dim), in[dim], out[dim], product(dim + 1, in.size()), dtype);
+        break;
+      case Collective::Kind::ReduceScatter:
+        call = fmt::format("shardc_reduce_scatter(self, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
+                           target, product(0, dim), out[dim], in[dim], product(dim + 1, in.size()), dtype,
+                           combine);
+        break;
+      case Collective::Kind::AllToAll: {
+        const std::string shape = p_.unique(to.name + "_shape");
+        line(fmt::format("const shardc_i64 {}[] = {{{}}};", shape, fmt::join(in, ", ")));
+        call = fmt::format("shardc_all_to_all(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
+                           target, in.size(), shape, c.dim, c.to, out[dim],
+                           out[static_cast<std::size_t>(c.to)], dtype);
+        break;
+      }
+    }
+    in_region(to, 0, static_cast<double>(local_bytes(from)), call);
+  }
+
+  void emit_repeat(std::size_t n, const Node& node, const Repeat& repeat) {
+    const Graph& body = *repeat.body;
+    const auto carried = static_cast<std::size_t>(repeat.carried),
+               stacked = static_cast<std::size_t>(repeat.stacked);
+    const std::string i = p_.unique("i");
+    line(fmt::format("// {} times: {}", repeat.times, body.name));
+    for (std::size_t k = 0; k < carried; ++k) {
+      const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
+      const std::string to = pointer(node.results[k]), from = pointer(node.operands[k]);
+      if (a.kind != b.kind || a.offset != b.offset || a.index != b.index)
+        copy(to, from, graph_[node.results[k]]);
+    }
+    Level inside(p_, body, plan_.bodies.at(n), depth_ + 1);
+    inside.arena = p_.unique("arena");
+    inside.salt = p_.unique("salt");
+    for (std::size_t k = 0; k < node.operands.size(); ++k) {
+      if (k < carried)
+        inside.args.push_back(pointer(node.results[k]));
+      else if (k < carried + stacked)
+        inside.args.push_back(slice(pointer(node.operands[k]), i, body[body.args[k].value]));
+      else
+        inside.args.push_back(pointer(node.operands[k]));
+    }
+    for (std::size_t k = 0; k < node.results.size(); ++k)
+      inside.outputs.push_back(k < carried ? pointer(node.results[k])
+                                           : slice(pointer(node.results[k]), i, body[body.outputs[k].value]));
+    inside.emit_nodes();
+    for (std::size_t k = 0; k < carried; ++k) {
+      const ValueId value = body.outputs[k].value;
+      const Storage& at = inside.plan_.values[*value];
+      const bool in_place = at.kind == Storage::Kind::Arg && at.index == static_cast<std::int32_t>(k);
+      if (!in_place) inside.copy(inside.args[k], inside.pointer(value), body[value]);
+    }
+    const std::string text = inside.take();
+    line(repeat.reverse ? fmt::format("for (shardc_i64 {0} = {1}; {0} >= 0; --{0}) {{", i, repeat.times - 1)
+                        : fmt::format("for (shardc_i64 {0} = 0; {0} < {1}; ++{0}) {{", i, repeat.times));
+    if (text.find(inside.arena + " ") != std::string::npos)
+      line(fmt::format("  char* const {} = {} + {};", inside.arena, arena, plan_.body_offset.at(n)));
+    if (text.find(inside.salt) != std::string::npos)
+      line(fmt::format("  const shardc_u64 {} = shardc_bits({}, (shardc_u64){} + 1);", inside.salt, salt, i));
+    body_ += text;
+    line("}");
+  }
+
+  static std::string slice(const std::string& stack, const std::string& i, const Value& v) {
+    return fmt::format("{} + {} * {}", stack, i, elements_of(local_shape(v.type.shape, v.sharding)));
+  }
+
+  Program& p_;
+  const Graph& graph_;
+  const BufferPlan& plan_;
+  int depth_;
+  std::vector<std::string> pointer_;
+  std::string body_, declarations_;
+};
+
+bool is_table_output(const Output& output) { return output.role != Output::Role::Update; }
+
+std::string step_body(Program& p, const SpmdProgram& program, const BufferPlan& plan) {
+  const Graph& graph = program.graph;
+  Level level(p, graph, plan, 1);
+  for (std::size_t i = 0; i < graph.args.size(); ++i)
+    level.args.push_back(fmt::format("({}*)arg[{}]", cpp_type(graph[graph.args[i].value].type.dtype), i));
+  int next = 0;
+  for (const Output& output : graph.outputs)
+    level.outputs.push_back(
+        is_table_output(output)
+            ? fmt::format("({}*)output[{}]", cpp_type(graph[output.value].type.dtype), next++)
+            : "");
+  level.emit_nodes();
+  for (const Output& output : graph.outputs) {
+    const Storage& at = plan.values[*output.value];
+    if (output.role != Output::Role::Update || (at.kind == Storage::Kind::Arg && at.index == output.of))
+      continue;
+    level.copy(level.pointer(graph.args[static_cast<std::size_t>(output.of)].value),
+               level.pointer(output.value), graph[output.value]);
+  }
+  return level.take();
+}
+
+// Offsets and lengths of this rank's shards; only those that the text uses.
+std::string run_time_values(const Program& p, const std::string& body) {
+  std::string text;
+  auto used = [&](const std::string& name) { return body.find(name) != std::string::npos; };
+  auto shard = [&](std::int64_t size, const Axes& axes, bool length) {
+    std::string offset, extent = fmt::format("{}", size);
+    std::int64_t chunk = size;
+    for (const AxisRef& ref : axes) {
+      chunk = chunk_of(chunk, {ref});
+      const std::string skip = fmt::format("rank / {} % {} * {}", stride_of(p.mesh, ref), ref.size, chunk);
+      offset += (offset.empty() ? "" : " + ") + skip;
+      extent = fmt::format("shardc_part({}, {}, {})", extent, skip, chunk);
+    }
+    return length ? extent : offset;
+  };
+  for (const auto& [name, dim] : p.offsets)
+    if (used(name))
+      text += fmt::format("  const shardc_i64 {} = {};\n", name, shard(dim.first, dim.second, false));
+  for (const auto& [name, dim] : p.lengths)
+    if (used(name))
+      text += fmt::format("  const shardc_i64 {} = {};\n", name, shard(dim.first, dim.second, true));
+  return text;
+}
+
+constexpr std::string_view kPart = R"(// How many of `extent` elements are left after `skip`, at most `chunk`.
+inline shardc_i64 shardc_part(shardc_i64 extent, shardc_i64 skip, shardc_i64 chunk) {
+  const shardc_i64 left = extent - skip;
+  return left < 0 ? 0 : left < chunk ? left : chunk;
+}
+
+)";
+
+std::string arg_table(Program& p, const Graph& graph) {
+  std::string text;
+  for (const Arg& arg : graph.args) {
+    const int role = arg.role == Arg::Role::Param ? 1 : arg.role == Arg::Role::State ? 2 : 0;
+    text += fmt::format("    {{{}, {}, {}, {:.17g}, {:.17g}, {}}},\n",
+                        p.tables.tensor(graph[arg.value], graph[arg.value].name), role,
+                        static_cast<int>(arg.init.kind), arg.init.a, arg.init.b, arg.bound);
+  }
+  return text;
+}
+
+std::string output_table(Program& p, const Graph& graph) {
+  std::string text;
+  for (const Output& output : graph.outputs)
+    if (is_table_output(output))
+      text += fmt::format("    {{{}, {}}},\n", p.tables.tensor(graph[output.value], output.name),
+                          output.role == Output::Role::Gradient ? 1 : 0);
+  return text;
+}
+
+std::string array(const std::string& type, const std::string& name, const std::string& items) {
+  if (items.empty()) return {};
+  return fmt::format("const {} {}[] = {{\n{}}};\n", type, name, items);
+}
+
+}  // namespace
+
+std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const std::string& loss) {
+  const Graph& graph = program.graph;
+  const Mesh& mesh = program.mesh;
+  Program p(mesh);
+  const std::string body = step_body(p, program, buffers);
+  const std::string values = run_time_values(p, body);
+  std::string step =
+      "void step(shardc_rank* self, shardc_i64 rank, shardc_u64 salt, char* arena, void* const* arg,\n       "
+      "   void* const* output) {\n";
+  for (const std::string name : {"self", "rank", "salt", "arena", "arg", "output"})
+    step += fmt::format("  (void){};\n", name);
+  step += values + body + "}\n\n";
+
+  const std::string args = arg_table(p, graph), outputs = output_table(p, graph);
+  std::string axis_names, axis_sizes;
+  for (const Axis& axis : mesh.axes) {
+    axis_names += (axis_names.empty() ? "" : ", ") + quoted(axis.name);
+    axis_sizes += fmt::format("{}{}", axis_sizes.empty() ? "" : ", ", axis.size);
+  }
+  auto name_or_null = [](const std::string& items, const char* name) {
+    return items.empty() ? "nullptr" : name;
+  };
+  const auto lines = [](const std::string& text) { return std::count(text.begin(), text.end(), '\n'); };
+
+  std::string out = fmt::format(
+      "// {} on mesh {}. Every rank runs this on its own part of every tensor.\n#include "
+      "\"shardc_rt.h\"\n\nnamespace {{\n\n",
+      graph.name, to_string(mesh));
+  if (values.find("shardc_part(") != std::string::npos) out += kPart;
+  const std::string prelude = prelude_for(p.kernel_text + step);
+  out += prelude + (prelude.empty() ? "" : "\n") + p.kernel_text + step + p.tables.text();
+  const std::string groups = p.tables.groups();
+  if (!groups.empty()) out += fmt::format("const shardc_group groups[] = {{{}}};\n", groups);
+  if (!mesh.axes.empty())
+    out += fmt::format("const char* const axis_names[] = {{{}}};\nconst shardc_i64 axis_sizes[] = {{{}}};\n",
+                       axis_names, axis_sizes);
+  out += array("shardc_arg", "args", args) + array("shardc_output", "outputs", outputs) +
+         array("shardc_region", "regions", p.regions);
+  out += "\n}  // namespace\n\n";
+  out += fmt::format(
+      "extern \"C\" {{\nextern const shardc_program shardc_the_program;\nconst shardc_program "
+      "shardc_the_program = {{\n    SHARDC_ABI, {}, {}, {}, {},\n    {}, {},\n    {}, {},\n    {}, {},\n    "
+      "{},\n    {}, {},\n    {},\n    step,\n}};\n}}\n",
+      quoted(graph.name), mesh.axes.size(), mesh.axes.empty() ? "nullptr" : "axis_names",
+      mesh.axes.empty() ? "nullptr" : "axis_sizes", p.tables.group_count(), name_or_null(groups, "groups"),
+      lines(args), name_or_null(args, "args"), lines(outputs), name_or_null(outputs, "outputs"),
+      buffers.bytes, p.region_count, name_or_null(p.regions, "regions"),
+      loss.empty() ? "nullptr" : quoted(loss));
+  return out;
+}
+
+}  // namespace shardc::codegen

@@ -1,0 +1,374 @@
+#include "codegen/kernel.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "codegen/cpp_expr.h"
+#include "codegen/matrix_kernel.h"
+#include "ir/support/check.h"
+
+namespace shardc::codegen {
+namespace {
+
+constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectorise them by itself
+
+// where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
+struct Selector {
+  std::size_t operand, factor;
+  Expr value;
+};
+
+std::optional<Selector> find_selector(const LocalNest& nest) {
+  const Expr& e = nest.body;
+  if (nest.combine != Combine::Sum || e->fn != Fn::Where || !is_zero(e->args[2]) || e->args[0]->fn != Fn::Eq)
+    return std::nullopt;
+  Expr load = e->args[0]->args[0], index = e->args[0]->args[1];
+  if (load->fn == Fn::Index) std::swap(load, index);
+  if (load->fn != Fn::Load || index->fn != Fn::Index) return std::nullopt;
+  const Selector s{static_cast<std::size_t>(load->index), static_cast<std::size_t>(index->index), e->args[1]};
+  if (kind_of(nest.inputs[s.operand].dtype) != Kind::Int || nest.inputs[s.operand].stride[s.factor] != 0)
+    return std::nullopt;
+  if (!nest.inputs[s.operand].guards.empty()) return std::nullopt;
+  return s;
+}
+
+class LoopKernel {
+ public:
+  explicit LoopKernel(const LocalNest& nest) : nest_(nest), selector_(find_selector(nest)) {
+    for (std::size_t f = 0; f < nest.factors.size(); ++f) loops_.push_back(f);
+    find_needs();
+  }
+
+  Kernel make() {
+    choose_order();
+    const Kind result = kind_of(nest_.output.dtype);
+    if (selector_)
+      selected();
+    else if (nest_.combine == Combine::None)
+      plain();
+    else if (inner_is_reduced() || cpp_type(nest_.output.dtype) != cpp_type(result))
+      reduced_inside();
+    else
+      reduced_outside();
+    return {parameters(), body_, extra_};
+  }
+
+ private:
+  // --- what the body needs to know at run time
+  // ---------------------------------------------------------------
+
+  void find_needs() {
+    indexed_.assign(nest_.factors.size(), false);
+    std::function<void(const Expr&)> walk = [&](const Expr& e) {
+      if (e->fn == Fn::Index) indexed_[static_cast<std::size_t>(e->index)] = true;
+      if (e->fn == Fn::Uniform || e->fn == Fn::Normal) salted_ = true;
+      for (const Expr& arg : e->args) walk(arg);
+    };
+    walk(nest_.body);
+    auto guarded = [&](const LocalAccess& access) {
+      for (const Guard& guard : access.guards)
+        for (const Term& term : guard.index.terms) indexed_[*term.factor] = true;
+    };
+    for (const LocalAccess& input : nest_.inputs) guarded(input);
+    if (selector_) indexed_[selector_->factor] = true;
+  }
+
+  std::string parameters() {
+    std::string text = fmt::format("{}* y", cpp_type(nest_.output.dtype));
+    for (std::size_t k = 0; k < nest_.inputs.size(); ++k)
+      text += fmt::format(", const {}* x{}", cpp_type(nest_.inputs[k].dtype), k);
+    auto add = [&](const std::string& type, const std::string& name, const std::string& argument) {
+      text += fmt::format(", {} {}", type, name);
+      extra_.push_back(argument);
+    };
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
+      if (!nest_.factors[f].length.empty()) add("shardc_i64", fmt::format("n{}", f), nest_.factors[f].length);
+      if (indexed_[f] && !nest_.factors[f].offset.empty())
+        add("shardc_i64", fmt::format("at{}", f), nest_.factors[f].offset);
+    }
+    if (salted_) add("shardc_u64", "salt", "salt");
+    return text;
+  }
+
+  // --- the order of loops
+  // ------------------------------------------------------------------------------------
+
+  bool reduced(std::size_t f) const { return !nest_.factors[f].in_output; }
+  bool inner_is_reduced() const { return !loops_.empty() && reduced(loops_.back()); }
+
+  // Prefers an innermost loop over neighbours in memory.
+  int score(std::size_t f) const {
+    auto of = [&](const LocalAccess& access) {
+      return access.stride[f] == 1 ? 4 : access.stride[f] == 0 ? 1 : -2;
+    };
+    int sum = of(nest_.output);
+    for (const LocalAccess& input : nest_.inputs) sum += of(input);
+    return nest_.factors[f].extent == 1 ? -100 : sum;
+  }
+
+  void choose_order() {
+    if (selector_) {  // loops that find the index, then the looked-up factor (no loop), then the others
+      std::erase(loops_, selector_->factor);
+      const auto& stride = nest_.inputs[selector_->operand].stride;
+      std::stable_partition(loops_.begin(), loops_.end(), [&](std::size_t f) { return stride[f] != 0; });
+      return;
+    }
+    std::stable_partition(loops_.begin(), loops_.end(), [&](std::size_t f) { return !reduced(f); });
+    if (loops_.empty()) return;
+    std::size_t best = loops_.back();
+    for (std::size_t f : loops_)
+      if (score(f) > score(best)) best = f;
+    std::erase(loops_, best);
+    loops_.push_back(best);
+    merge_inner();
+  }
+
+  // Joins the two innermost loops while they walk memory as one: long loops vectorise better than short ones.
+  void merge_inner() {
+    while (loops_.size() > 1) {
+      const std::size_t f = loops_[loops_.size() - 2], g = loops_.back();
+      const LocalFactor& inner = nest_.factors[g];
+      if (reduced(f) != reduced(g) || indexed_[f] || indexed_[g] || !inner.length.empty() ||
+          counted_.count(g) != 0)
+        return;
+      const std::int64_t merged = inner.extent * (times_.count(g) != 0 ? times_[g] : 1);
+      auto joined = [&](const LocalAccess& a) { return a.stride[f] == a.stride[g] * merged; };
+      if (!joined(nest_.output) || !std::all_of(nest_.inputs.begin(), nest_.inputs.end(), joined)) return;
+      times_[g] = (times_.count(g) != 0 ? times_[g] : 1) *
+                  (nest_.factors[f].length.empty() ? nest_.factors[f].extent : 1);
+      if (!nest_.factors[f].length.empty()) counted_[g] = fmt::format("n{}", f);
+      loops_.erase(loops_.end() - 2);
+    }
+  }
+
+  std::string count(std::size_t f) const {
+    const LocalFactor& factor = nest_.factors[f];
+    const auto times = times_.find(f);
+    const std::int64_t n = factor.extent * (times == times_.end() ? 1 : times->second);
+    const auto counted = counted_.find(f);
+    if (counted != counted_.end()) return fmt::format("{} * {}", counted->second, n);
+    return factor.length.empty() ? fmt::format("{}", n) : fmt::format("n{}", f);
+  }
+
+  // --- text
+  // --------------------------------------------------------------------------------------------------
+
+  static std::string var(std::size_t f) { return fmt::format("i{}", f); }
+  std::string global(std::size_t f) const {
+    if (selector_ && f == selector_->factor) return "selected";
+    return nest_.factors[f].offset.empty() ? var(f) : fmt::format("({} + at{})", var(f), f);
+  }
+
+  std::string position(const LocalAccess& access) const {
+    std::string text;
+    for (std::size_t f = 0; f < access.stride.size(); ++f) {
+      if (access.stride[f] == 0 || merged_away(f)) continue;
+      if (!text.empty()) text += " + ";
+      text += access.stride[f] == 1 ? var(f) : fmt::format("{} * {}", access.stride[f], var(f));
+    }
+    return text.empty() ? "0" : text;
+  }
+  bool merged_away(std::size_t f) const {
+    const bool selected = selector_ && f == selector_->factor;
+    return !selected && std::find(loops_.begin(), loops_.end(), f) == loops_.end();
+  }
+
+  std::string guard_text(const Guard& guard) const {
+    std::string index = fmt::format("{}", guard.index.offset);
+    for (const Term& term : guard.index.terms)
+      index += fmt::format(" + {} * {}", term.coefficient, global(*term.factor));
+    return fmt::format("(shardc_u64)({}) < {}ul", index, guard.size);
+  }
+
+  std::string leaf(const ExprNode& node) const {
+    if (node.fn == Fn::Index) return global(static_cast<std::size_t>(node.index));
+    const LocalAccess& access = nest_.inputs[static_cast<std::size_t>(node.index)];
+    const std::string element = loaded(access.dtype, fmt::format("x{}[{}]", node.index, position(access)));
+    if (access.guards.empty()) return element;
+    std::vector<std::string> guards;
+    for (const Guard& guard : access.guards) guards.push_back(guard_text(guard));
+    return fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), element);
+  }
+
+  CppExpr value_of(const Expr& e) const {
+    std::vector<Kind> kinds;
+    for (const LocalAccess& input : nest_.inputs) kinds.push_back(kind_of(input.dtype));
+    return cpp_expr(e, kinds, [&](const ExprNode& node) { return leaf(node); });
+  }
+
+  void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
+  void open(std::size_t f, bool innermost = false) {
+    if (innermost && nest_.combine == Combine::None) line("#pragma clang loop vectorize(assume_safety)");
+    line(fmt::format("for (shardc_i64 {0} = 0; {0} < {1}; ++{0}) {{", var(f), count(f)));
+    ++depth_;
+  }
+  void close() {
+    --depth_;
+    line("}");
+  }
+  std::string y() const { return fmt::format("y[{}]", position(nest_.output)); }
+  std::string kind_type() const { return cpp_type(kind_of(nest_.output.dtype)); }
+
+  std::string identity() const {
+    const bool floats = kind_of(nest_.output.dtype) == Kind::Float;
+    switch (nest_.combine) {
+      case Combine::Max:
+        return floats ? "-__builtin_inff()" : "(-0x7fffffffffffffffl - 1)";
+      case Combine::Min:
+        return floats ? "__builtin_inff()" : "0x7fffffffffffffffl";
+      case Combine::None:
+      case Combine::Sum:
+        return "0";
+    }
+    return "0";
+  }
+  std::string combined(const std::string& a, const std::string& b) const {
+    if (nest_.combine == Combine::Sum) return fmt::format("{} + {}", a, b);
+    return fmt::format("shardc_{}<{}>({}, {})", name_of(nest_.combine), kind_type(), a, b);
+  }
+
+  // --- shapes of kernels
+  // -------------------------------------------------------------------------------------
+
+  void plain() {
+    for (std::size_t f : loops_) open(f, f == loops_.back());
+    const CppExpr value = value_of(nest_.body);
+    for (const std::string& text : value.lines) line(text);
+    line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, value.kind, value.value)));
+    while (depth_ > 1) close();
+  }
+
+  // A scalar accumulator per element of the result.
+  void reduced_inside() {
+    std::vector<std::size_t> inner;
+    for (std::size_t f : loops_) {
+      if (reduced(f))
+        inner.push_back(f);
+      else
+        open(f);
+    }
+    const std::size_t depth = depth_;
+    line(fmt::format("{} sum = {};", kind_type(), identity()));
+    const bool lanes =
+        nest_.combine != Combine::Sum && kind_of(nest_.output.dtype) == Kind::Float && !inner.empty();
+    if (lanes) {
+      in_lanes(inner);
+    } else {
+      for (std::size_t f : inner) open(f);
+      accumulate("sum");
+    }
+    while (depth_ > depth) close();
+    line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind_of(nest_.output.dtype), "sum")));
+    while (depth_ > 1) close();
+  }
+
+  void accumulate(const std::string& target) {
+    const CppExpr value = value_of(nest_.body);
+    for (const std::string& text : value.lines) line(text);
+    line(fmt::format("{} = {};", target, combined(target, stored(DType::F32, value.kind, value.value))));
+  }
+
+  // Max and min: independent partial results, which the compiler keeps in one vector register.
+  void in_lanes(const std::vector<std::size_t>& inner) {
+    for (std::size_t f : inner)
+      if (f != inner.back()) open(f);
+    const std::size_t f = inner.back();
+    const CppExpr value = value_of(nest_.body);
+    line(fmt::format("const auto element = [&](shardc_i64 {}) {{", var(f)));
+    ++depth_;
+    for (const std::string& text : value.lines) line(text);
+    line(fmt::format("return {};", stored(DType::F32, value.kind, value.value)));
+    --depth_;
+    line("};");
+    line(fmt::format("float lane[{}];", kLanes));
+    line("for (float& v : lane) v = sum;");
+    line("shardc_i64 i = 0;");
+    line(fmt::format("for (; i + {0} <= {1}; i += {0})", kLanes, count(f)));
+    line(fmt::format("  for (int l = 0; l < {}; ++l) lane[l] = {};", kLanes,
+                     combined("lane[l]", "element(i + l)")));
+    line(fmt::format("for (; i < {}; ++i) lane[0] = {};", count(f), combined("lane[0]", "element(i)")));
+    line(fmt::format("for (float v : lane) sum = {};", combined("sum", "v")));
+  }
+
+  // The result is swept once per setting of the reduced factors: rows are added to rows.
+  void reduced_outside() {
+    const std::size_t inner = loops_.back();
+    for (std::size_t f : loops_)
+      if (!reduced(f) && f != inner) open(f);
+    open(inner);
+    line(fmt::format("{} = {};", y(), identity()));
+    close();
+    for (std::size_t f : loops_)
+      if (reduced(f)) open(f);
+    line("#pragma clang loop vectorize(assume_safety)");
+    open(inner);
+    accumulate(y());
+    while (depth_ > 1) close();
+  }
+
+  // Gather and scatter: clears the result, then adds the one term that is not zero.
+  void selected() {
+    const Selector& s = *selector_;
+    std::vector<std::size_t> results;
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f)
+      if (nest_.factors[f].in_output) results.push_back(f);
+    const std::vector<std::size_t> all = loops_;
+    const std::optional<Selector> saved = std::exchange(selector_, std::nullopt);
+    loops_ = results;
+    for (std::size_t f : results) open(f);
+    line(fmt::format("{} = 0;", y()));
+    while (depth_ > 1) close();
+    loops_ = all;
+    selector_ = saved;
+
+    const auto& stride = nest_.inputs[s.operand].stride;
+    std::size_t next = 0;
+    for (; next < loops_.size() && stride[loops_[next]] != 0; ++next) open(loops_[next]);
+    const LocalFactor& factor = nest_.factors[s.factor];
+    line(fmt::format("const shardc_i64 selected = {};",
+                     loaded(nest_.inputs[s.operand].dtype,
+                            fmt::format("x{}[{}]", s.operand, position(nest_.inputs[s.operand])))));
+    line(fmt::format("const shardc_i64 {} = selected{};", var(s.factor),
+                     factor.offset.empty() ? "" : fmt::format(" - at{}", s.factor)));
+    line(
+        fmt::format("if (0 <= {0} && {0} < {1}) {{", var(s.factor),
+                    factor.length.empty() ? fmt::format("{}", factor.extent) : fmt::format("n{}", s.factor)));
+    ++depth_;
+    for (; next < loops_.size(); ++next) open(loops_[next]);
+    const CppExpr value = value_of(s.value);
+    for (const std::string& text : value.lines) line(text);
+    const Kind kind = kind_of(nest_.output.dtype);
+    const std::string sum =
+        fmt::format("{} + {}", loaded(nest_.output.dtype, y()),
+                    stored(kind == Kind::Float ? DType::F32 : DType::I64, value.kind, value.value));
+    line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, sum)));
+    while (depth_ > 1) close();
+  }
+
+  const LocalNest& nest_;
+  std::optional<Selector> selector_;
+  std::vector<std::size_t> loops_;  // outermost first
+  std::map<std::size_t, std::int64_t>
+      times_;  // factor -> how many iterations of merged loops each stands for
+  std::map<std::size_t, std::string> counted_;  // factor -> run-time count of a merged outer loop
+  std::vector<bool> indexed_;                   // the body or a guard uses the global index
+  bool salted_ = false;
+  std::string body_;
+  std::vector<std::string> extra_;
+  std::size_t depth_ = 1;
+};
+
+}  // namespace
+
+Kernel make_kernel(const LocalNest& nest) {
+  if (std::optional<Kernel> product = matrix_kernel(nest)) return *product;
+  return LoopKernel(nest).make();
+}
+
+}  // namespace shardc::codegen

@@ -1,0 +1,91 @@
+#include "codegen/local_nest.h"
+
+#include <fmt/format.h>
+
+#include <cctype>
+
+namespace shardc::codegen {
+namespace {
+
+std::string axes_suffix(const Mesh& mesh, const Axes& axes) {
+  std::string text;
+  for (const AxisRef& ref : axes) {
+    text += "_";
+    for (char c : mesh[ref.axis].name) text += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+    if (ref != whole(mesh, ref.axis)) text += fmt::format("_{}_{}", ref.pre, ref.size);
+  }
+  return text;
+}
+
+std::vector<std::int64_t> strides_of(const Shape& shape) {
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  for (std::size_t d = shape.size(); d-- > 1;) strides[d - 1] = strides[d] * shape[d];
+  return strides;
+}
+
+LocalAccess local_access(const Mesh& mesh, const LoopNest& nest, const std::vector<LocalFactor>& factors,
+                         const Access& access, const Value& value) {
+  LocalAccess local{value.type.dtype, std::vector<std::int64_t>(factors.size(), 0), {}, {}};
+  const std::vector<std::int64_t> strides = strides_of(local_shape(value.type.shape, value.sharding));
+  for (std::size_t d = 0; d < access.size(); ++d) {
+    const std::int64_t size = value.type.shape[d];
+    const Axes& axes = value.sharding.dims[d].axes;
+    if (may_leave(nest, access[d], size)) local.guards.push_back({access[d], size});
+    local.shift.constant += strides[d] * access[d].offset;
+    for (const Term& term : access[d].terms) local.stride[*term.factor] += strides[d] * term.coefficient;
+    // A dimension split like its factor starts where the factor does: the offsets cancel.
+    const auto parts = compound(nest, access[d], size);
+    const bool aligned = !parts.empty() && !axes.empty() && nest[parts[0]].axes == axes;
+    for (const Term& term : access[d].terms)
+      if (!(aligned && term.factor == parts[0]) && !factors[*term.factor].offset.empty())
+        local.shift.add(strides[d] * term.coefficient, factors[*term.factor].offset);
+    if (!aligned && !axes.empty()) local.shift.add(-strides[d], offset_name(mesh, size, axes));
+  }
+  return local;
+}
+
+}  // namespace
+
+void Linear::add(std::int64_t coefficient, const std::string& variable) {
+  std::int64_t& sum = terms[variable];
+  sum += coefficient;
+  if (sum == 0) terms.erase(variable);
+}
+
+std::string Linear::text() const {
+  std::string result;
+  for (const auto& [variable, coefficient] : terms) {
+    if (!result.empty()) result += " + ";
+    result += coefficient == 1 ? variable : fmt::format("{} * {}", coefficient, variable);
+  }
+  if (constant != 0 || result.empty()) result += fmt::format("{}{}", result.empty() ? "" : " + ", constant);
+  return result;
+}
+
+std::string offset_name(const Mesh& mesh, std::int64_t size, const Axes& axes) {
+  return fmt::format("at_{}{}", size, axes_suffix(mesh, axes));
+}
+std::string length_name(const Mesh& mesh, std::int64_t size, const Axes& axes) {
+  return fmt::format("len_{}{}", size, axes_suffix(mesh, axes));
+}
+std::string length_of(const LocalFactor& factor) {
+  return factor.length.empty() ? fmt::format("{}", factor.extent) : factor.length;
+}
+
+LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const LoopNest& nest) {
+  LocalNest local{{}, {}, {}, nest.combine, nest.body};
+  for (std::size_t f = 0; f < nest.factors.size(); ++f) {
+    const Factor& factor = nest.factors[f];
+    LocalFactor made{factor.size, chunk_of(factor.size, factor.axes), {}, {}, nest.in_output(FactorId(f))};
+    if (!factor.axes.empty()) made.offset = offset_name(mesh, factor.size, factor.axes);
+    if (made.extent * ways(factor.axes) != factor.size)
+      made.length = length_name(mesh, factor.size, factor.axes);
+    local.factors.push_back(std::move(made));
+  }
+  for (std::size_t k = 0; k < node.operands.size(); ++k)
+    local.inputs.push_back(local_access(mesh, nest, local.factors, nest.inputs[k], graph[node.operands[k]]));
+  local.output = local_access(mesh, nest, local.factors, nest.output, graph[node.results[0]]);
+  return local;
+}
+
+}  // namespace shardc::codegen

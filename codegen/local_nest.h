@@ -1,0 +1,61 @@
+// A loop nest as one device executes it: local extents and element strides instead of global factors and
+// accesses. What differs between devices (offsets, uneven extents) is left as named run-time values:
+//
+//   at_64_data    global index of this device's first element of a dimension of 64 split over `data`
+//   len_7_data    how many elements of 7 it holds, where 7 does not divide
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace shardc::codegen {
+
+// An integer expression: constant + sum of coefficient * variable.
+struct Linear {
+  std::int64_t constant = 0;
+  std::map<std::string, std::int64_t> terms;
+  void add(std::int64_t coefficient, const std::string& variable);
+  bool zero() const { return constant == 0 && terms.empty(); }
+  std::string text() const;
+};
+
+struct LocalFactor {
+  std::int64_t size = 1;    // global
+  std::int64_t extent = 1;  // local; the upper bound of it when `length` is set
+  std::string length;       // run-time variable of the extent; empty: `extent`
+  std::string offset;       // run-time variable of the global index of local 0; empty: 0
+  bool in_output = false;
+};
+
+// One dimension whose index may leave the tensor: reads outside are 0.
+struct Guard {
+  Affine index;  // global, over the nest's factors
+  std::int64_t size = 0;
+};
+
+struct LocalAccess {
+  DType dtype = DType::F32;
+  std::vector<std::int64_t> stride;  // per factor, in elements, over local indices
+  Linear shift;                      // where the pointer starts, in elements
+  std::vector<Guard> guards;
+};
+
+struct LocalNest {
+  std::vector<LocalFactor> factors;
+  std::vector<LocalAccess> inputs;
+  LocalAccess output;
+  Combine combine = Combine::None;
+  Expr body;
+};
+
+LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const LoopNest& nest);
+
+// Names of the run-time values of a dimension on this mesh.
+std::string offset_name(const Mesh& mesh, std::int64_t size, const Axes& axes);
+std::string length_name(const Mesh& mesh, std::int64_t size, const Axes& axes);
+std::string length_of(const LocalFactor& factor);  // its variable, or its number
+
+}  // namespace shardc::codegen

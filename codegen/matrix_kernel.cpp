@@ -1,0 +1,177 @@
+#include "codegen/matrix_kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+namespace shardc::codegen {
+namespace {
+
+constexpr std::int64_t kSmallest = 512;  // multiply-adds per product; below, loops beat the call
+
+// Factors of one role that are walked as a single dimension: minor stride per access, total count.
+struct Group {
+  std::int64_t extent = 1;           // the static part of the count
+  std::int64_t most = 1;             // upper bound of the count
+  std::string length;                // a run-time factor of the count, or empty
+  std::int64_t a = 0, b = 0, y = 0;  // strides of the minor factor
+  std::string count() const {
+    if (length.empty()) return fmt::format("{}", extent);
+    return extent == 1 ? length : fmt::format("{} * {}", extent, length);
+  }
+};
+
+class Matcher {
+ public:
+  explicit Matcher(const LocalNest& nest) : nest_(nest) {}
+
+  std::optional<Kernel> match() {
+    if (!is_product()) return std::nullopt;
+    classify();
+    if (rows_.empty() && columns_.empty()) return std::nullopt;
+    Group m = join(rows_), n = join(columns_), k = join(inner_);
+    if (m.most * n.most * k.most < kSmallest) return std::nullopt;
+    if (n.most > 1 && n.y != 1 && m.y == 1) {  // the result is stored by columns: swap the sides
+      std::swap(m, n);
+      for (Group* g : {&m, &n, &k}) std::swap(g->a, g->b);
+      std::swap(left_, right_);
+    }
+    if (n.most > 1 && n.y != 1) return std::nullopt;
+    const auto a = side(m.a, k.a), b = side(k.b, n.b);
+    if (!a || !b) return std::nullopt;
+    for (std::size_t f : batch_)  // a sum over nothing must still write the result
+      if (!nest_.factors[f].in_output && !nest_.factors[f].length.empty()) return std::nullopt;
+    return write(m, n, k, *a, *b);
+  }
+
+ private:
+  // How one operand is given to gemm: transposed or not, and its leading dimension.
+  struct Side {
+    bool transposed;
+    std::int64_t leading;
+  };
+
+  bool is_product() {
+    if (nest_.combine != Combine::Sum || nest_.body->fn != Fn::Mul || nest_.inputs.size() != 2) return false;
+    if (nest_.body->args[0]->fn != Fn::Load || nest_.body->args[1]->fn != Fn::Load) return false;
+    if (nest_.body->args[0]->index == nest_.body->args[1]->index) return false;
+    auto fits = [](const LocalAccess& x) { return x.dtype == DType::F32 && x.guards.empty(); };
+    return fits(nest_.inputs[0]) && fits(nest_.inputs[1]) && fits(nest_.output);
+  }
+
+  void classify() {
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
+      if (nest_.factors[f].extent == 1 && nest_.factors[f].length.empty()) continue;
+      const bool in_a = nest_.inputs[0].stride[f] != 0, in_b = nest_.inputs[1].stride[f] != 0;
+      const bool in_y = nest_.factors[f].in_output;
+      if (in_y && in_a && !in_b)
+        rows_.push_back(f);
+      else if (in_y && in_b && !in_a)
+        columns_.push_back(f);
+      else if (!in_y && in_a && in_b)
+        inner_.push_back(f);
+      else
+        batch_.push_back(f);
+    }
+  }
+
+  // Takes the longest run of factors, from the one of smallest strides, that memory walks as one; the others
+  // of the group become loops around the call.
+  Group join(std::vector<std::size_t> factors) {
+    const LocalAccess &a = nest_.inputs[0], &b = nest_.inputs[1], &y = nest_.output;
+    Group group;
+    if (factors.empty()) return group;
+    auto total = [&](std::size_t f) { return a.stride[f] + b.stride[f] + y.stride[f]; };
+    std::stable_sort(factors.begin(), factors.end(),
+                     [&](std::size_t f, std::size_t g) { return total(f) < total(g); });
+    const std::size_t minor = factors[0];
+    group = {nest_.factors[minor].extent,
+             nest_.factors[minor].extent,
+             {},
+             a.stride[minor],
+             b.stride[minor],
+             y.stride[minor]};
+    if (!nest_.factors[minor].length.empty()) {
+      group.length = fmt::format("n{}", minor);
+      group.extent = 1;
+    }
+    for (std::size_t i = 1; i < factors.size(); ++i) {
+      const std::size_t f = factors[i];
+      const bool follows = group.length.empty() && a.stride[f] == group.a * group.extent &&
+                           b.stride[f] == group.b * group.extent && y.stride[f] == group.y * group.extent;
+      if (!follows) {
+        batch_.push_back(f);
+        continue;
+      }
+      group.most *= nest_.factors[f].extent;
+      if (nest_.factors[f].length.empty()) {
+        group.extent *= nest_.factors[f].extent;
+      } else {
+        group.length = fmt::format("n{}", f);
+      }
+    }
+    return group;
+  }
+
+  // A matrix of [outer, inner] with these strides: one of them must be 1 (or its dimension a single element).
+  static std::optional<Side> side(std::int64_t outer, std::int64_t inner) {
+    if (inner == 1 || inner == 0) return Side{false, std::max<std::int64_t>(outer, 1)};
+    if (outer == 1 || outer == 0) return Side{true, inner};
+    return std::nullopt;
+  }
+
+  std::string offset(const LocalAccess& access) const {
+    std::string text;
+    for (std::size_t f : batch_) {
+      if (access.stride[f] == 0) continue;
+      text +=
+          access.stride[f] == 1 ? fmt::format(" + i{}", f) : fmt::format(" + {} * i{}", access.stride[f], f);
+    }
+    return text;
+  }
+
+  // gemm reads whole rows: a leading dimension is at least the row's length.
+  static std::int64_t at_least(std::int64_t leading, const Group& row) { return std::max(leading, row.most); }
+
+  Kernel write(const Group& m, const Group& n, const Group& k, const Side& a, const Side& b) {
+    Kernel kernel{"float* y, const float* x0, const float* x1", {}, {}};
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
+      if (nest_.factors[f].length.empty()) continue;
+      kernel.parameters += fmt::format(", shardc_i64 n{}", f);
+      kernel.extra.push_back(nest_.factors[f].length);
+    }
+    std::stable_sort(batch_.begin(), batch_.end(), [&](std::size_t f, std::size_t g) {
+      return nest_.factors[f].in_output > nest_.factors[g].in_output;
+    });
+    std::string accumulate;
+    std::size_t depth = 1;
+    for (std::size_t f : batch_) {
+      const std::string count = nest_.factors[f].length.empty() ? fmt::format("{}", nest_.factors[f].extent)
+                                                                : fmt::format("n{}", f);
+      kernel.body += fmt::format("{0}for (shardc_i64 i{1} = 0; i{1} < {2}; ++i{1})\n",
+                                 std::string(2 * depth++, ' '), f, count);
+      if (!nest_.factors[f].in_output)
+        accumulate += fmt::format("{}i{} != 0", accumulate.empty() ? "" : " || ", f);
+    }
+    const std::int64_t lda = at_least(a.leading, a.transposed ? m : k),
+                       ldb = at_least(b.leading, b.transposed ? k : n);
+    const std::int64_t ldc = at_least(std::max<std::int64_t>(m.y, 1), n);
+    kernel.body += fmt::format("{}shardc_gemm({}, {}, {}, {}, {}, x{}{}, {}, x{}{}, {}, {}, y{}, {});\n",
+                               std::string(2 * depth, ' '), a.transposed ? 1 : 0, b.transposed ? 1 : 0,
+                               m.count(), n.count(), k.count(), left_, offset(nest_.inputs[left_]), lda,
+                               right_, offset(nest_.inputs[right_]), ldb,
+                               accumulate.empty() ? "0" : accumulate, offset(nest_.output), ldc);
+    return kernel;
+  }
+
+  const LocalNest& nest_;
+  std::vector<std::size_t> rows_, columns_, inner_, batch_;
+  std::size_t left_ = 0, right_ = 1;
+};
+
+}  // namespace
+
+std::optional<Kernel> matrix_kernel(const LocalNest& nest) { return Matcher(nest).match(); }
+
+}  // namespace shardc::codegen

@@ -1,0 +1,25 @@
+// Plan files: what was decided for a model on a cluster, in YAML that people read, edit and replay.
+//
+//   plan: gpt-tiny
+//   cluster: this-machine
+//   mesh: {data: 2, model: 2}
+//   tensors:                       # everything else follows by propagation
+//     tokens: [data, _]
+//     layer.w1: [_, _, model]
+//   predicted: {step_seconds: 0.0123, ...}
+//   reason: the fastest of 3 meshes that fit 4 devices
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "ir/plan.h"
+#include "ir/support/result.h"
+
+namespace shardc::frontend {
+
+std::string print(const Plan& plan);  // the same plan gives the same bytes; parse_plan(print(p)) = p
+Result<Plan> load_plan(const std::string& path);
+Result<Plan> parse_plan(std::string_view text, const std::string& file);
+
+}  // namespace shardc::frontend

@@ -1,0 +1,39 @@
+// Where every value of an SpmdProgram lives on a device. Made by passes/buffers.h, read by code generation
+// and by whoever predicts memory.
+//
+// The arena is one block of memory per device for one step. A repeat's body has an arena of its own inside
+// the enclosing one. Arguments and outputs have their own storage, outside the arena.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace shardc {
+
+struct Storage {
+  enum class Kind : std::uint8_t {
+    Arena,   // at `offset`
+    Arg,     // the storage of argument `index` (in a body: carry, slice, or shared value)
+    Output,  // at top level: output buffer `index`. In a body: the slice of stacked result `index`
+  };
+  Kind kind = Kind::Arena;
+  std::int64_t offset = 0;
+  std::int32_t index = 0;
+};
+
+// Of one graph level.
+struct BufferPlan {
+  std::vector<Storage> values;
+  std::int64_t bytes = 0;                           // of this level's arena, bodies included
+  std::map<std::size_t, BufferPlan> bodies;         // per Repeat node
+  std::map<std::size_t, std::int64_t> body_offset;  // where a body's arena starts in this one
+};
+
+constexpr std::int64_t kBufferAlignment = 64;
+
+std::int64_t local_bytes(const Value& value);  // of its buffer on each device
+
+}  // namespace shardc

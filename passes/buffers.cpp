@@ -1,0 +1,199 @@
+#include "passes/buffers.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "ir/support/check.h"
+
+namespace shardc::passes {
+namespace {
+
+constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
+
+std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
+}
+
+// A block of memory needed from node `first` to node `last`.
+struct Block {
+  std::int64_t bytes;
+  std::size_t first, last;
+  std::int64_t offset = 0;
+};
+
+// Largest first, each at the lowest offset that is free during its life.
+std::int64_t place(std::vector<Block>& blocks) {
+  std::vector<std::size_t> order(blocks.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+  std::vector<std::size_t> placed;  // by offset
+  std::int64_t peak = 0;
+  for (std::size_t i : order) {
+    Block& block = blocks[i];
+    std::int64_t offset = 0;
+    for (std::size_t p : placed) {
+      const Block& other = blocks[p];
+      if (other.last < block.first || block.last < other.first) continue;
+      if (offset + block.bytes <= other.offset) break;
+      offset = std::max(offset, other.offset + other.bytes);
+    }
+    block.offset = offset;
+    peak = std::max(peak, offset + block.bytes);
+    placed.insert(
+        std::upper_bound(placed.begin(), placed.end(), i,
+                         [&](std::size_t a, std::size_t b) { return blocks[a].offset < blocks[b].offset; }),
+        i);
+  }
+  return peak;
+}
+
+class Planner {
+ public:
+  Planner(const Graph& graph, const Repeat* repeat)
+      : graph_(graph),
+        repeat_(repeat),
+        first_(graph.values.size(), kNever),
+        last_(graph.values.size(), 0),
+        settled_(graph.values.size(), false) {
+    plan_.values.resize(graph.values.size());
+  }
+
+  BufferPlan run() {
+    lifetimes();
+    for (std::size_t i = 0; i < graph_.args.size(); ++i)
+      settle(graph_.args[i].value, {Storage::Kind::Arg, 0, static_cast<std::int32_t>(i)});
+    in_place();
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (const auto* repeat = std::get_if<Repeat>(&graph_.nodes[n].op)) {
+        plan_.bodies.emplace(n, Planner(*repeat->body, repeat).run());
+        carry_from_operand(n, *repeat);
+      }
+      if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
+        if (collective->kind == Collective::Kind::AllReduce) reduce_in_place(n);
+    }
+    allocate();
+    return std::move(plan_);
+  }
+
+ private:
+  void settle(ValueId value, Storage storage) {
+    plan_.values[*value] = storage;
+    settled_[*value] = true;
+  }
+
+  void lifetimes() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      for (ValueId operand : graph_.nodes[n].operands) last_[*operand] = n;
+      for (ValueId result : graph_.nodes[n].results) {
+        first_[*result] = n;
+        last_[*result] = std::max(last_[*result], n);
+      }
+    }
+    for (const Output& output : graph_.outputs) last_[*output.value] = graph_.nodes.size();
+  }
+
+  // Outputs that may be made where they are wanted.
+  void in_place() {
+    for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
+      const Output& output = graph_.outputs[i];
+      if (settled_[*output.value]) continue;
+      if (repeat_ != nullptr) {
+        const bool carried = i < static_cast<std::size_t>(repeat_->carried);
+        if (carried && may_replace(output.value, graph_.args[i].value))
+          settle(output.value, {Storage::Kind::Arg, 0, static_cast<std::int32_t>(i)});
+        if (!carried) settle(output.value, {Storage::Kind::Output, 0, static_cast<std::int32_t>(i)});
+      } else if (output.role == Output::Role::Update) {
+        if (may_replace(output.value, graph_.args[static_cast<std::size_t>(output.of)].value))
+          settle(output.value, {Storage::Kind::Arg, 0, output.of});
+      } else {
+        settle(output.value, {Storage::Kind::Output, 0, static_cast<std::int32_t>(i)});
+      }
+    }
+  }
+
+  // May `value` be written over argument `arg`? Every reader of the argument must come before, or be the nest
+  // that makes the value and read the very element that it writes. A value that is itself needed to the end
+  // as another output, or an argument that is an output, stays where it is.
+  bool may_replace(ValueId value, ValueId arg) const {
+    const std::size_t made = first_[*value];
+    if (made == kNever || graph_[value].type != graph_[arg].type) return false;
+    for (const Output& output : graph_.outputs)
+      if (output.value == arg) return false;
+    for (std::size_t n = made; n < graph_.nodes.size(); ++n) {
+      const Node& node = graph_.nodes[n];
+      for (std::size_t k = 0; k < node.operands.size(); ++k) {
+        if (node.operands[k] != arg) continue;
+        const auto* nest = std::get_if<LoopNest>(&node.op);
+        if (n != made || nest == nullptr || nest->combine != Combine::None || nest->inputs[k] != nest->output)
+          return false;
+      }
+    }
+    return true;
+  }
+
+  // A temporary that a repeat takes as initial carry and nobody needs afterwards becomes the carry.
+  void carry_from_operand(std::size_t n, const Repeat& repeat) {
+    const Node& node = graph_.nodes[n];
+    for (std::size_t i = 0; i < static_cast<std::size_t>(repeat.carried); ++i) {
+      const ValueId from = node.operands[i], to = node.results[i];
+      const bool once = std::count(node.operands.begin(), node.operands.end(), from) == 1;
+      if (settled_[*to] || settled_[*from] || last_[*from] != n || !once || joined_.count(*from) != 0)
+        continue;
+      joined_[*to] = *from;
+    }
+  }
+
+  // An all-reduce works in place: its operand, if nothing else reads it, is made where the result belongs.
+  void reduce_in_place(std::size_t n) {
+    const ValueId from = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
+    if (settled_[*from] || last_[*from] != n || graph_[from].type != graph_[to].type) return;
+    if (!settled_[*to])
+      joined_[*to] = *from;
+    else if (plan_.values[*to].kind == Storage::Kind::Output)
+      settle(from, plan_.values[*to]);
+  }
+
+  std::size_t root_of(std::size_t value) const {
+    for (auto it = joined_.find(value); it != joined_.end(); it = joined_.find(value)) value = it->second;
+    return value;
+  }
+
+  void allocate() {
+    std::vector<Block> blocks;
+    std::map<std::size_t, std::size_t> block_of;  // root value -> block
+    for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+      if (settled_[v] || first_[v] == kNever) continue;
+      const std::size_t root = root_of(v);
+      auto [it, fresh] = block_of.try_emplace(root, blocks.size());
+      if (fresh) blocks.push_back({aligned(local_bytes(graph_.values[v])), first_[v], last_[v]});
+      Block& block = blocks[it->second];
+      block.first = std::min(block.first, first_[v]);
+      block.last = std::max(block.last, last_[v]);
+    }
+    std::map<std::size_t, std::size_t> body_block;
+    for (const auto& [n, body] : plan_.bodies) {
+      body_block[n] = blocks.size();
+      blocks.push_back({aligned(body.bytes), n, n});
+    }
+    plan_.bytes = place(blocks);
+    for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+      if (settled_[v] || first_[v] == kNever) continue;
+      plan_.values[v] = {Storage::Kind::Arena, blocks[block_of.at(root_of(v))].offset, 0};
+    }
+    for (const auto& [n, b] : body_block) plan_.body_offset[n] = blocks[b].offset;
+  }
+
+  const Graph& graph_;
+  const Repeat* repeat_;  // whose body this is; null at top level
+  std::vector<std::size_t> first_, last_;
+  std::vector<bool> settled_;
+  std::map<std::size_t, std::size_t> joined_;  // value -> the value whose block it shares
+  BufferPlan plan_;
+};
+
+}  // namespace
+
+BufferPlan assign_buffers(const SpmdProgram& program) { return Planner(program.graph, nullptr).run(); }
+
+}  // namespace shardc::passes

@@ -1,0 +1,18 @@
+// Inlines producers into consumers, so that values which live only between two loops never reach memory.
+// Runs on the local program, after partitioning, where it is known what every device computes.
+//
+// A nest without combination is inlined where its value is read, if it then has no other reader (or costs
+// next to nothing), is not computed more often than before, and every device still reads only what it holds.
+// Products that go to the BLAS keep their operands, except for pure changes of view.
+#pragma once
+
+#include "ir/graph.h"
+
+namespace shardc::passes {
+
+SpmdProgram fuse(const SpmdProgram& program);
+
+// A product of two f32 tensors summed over shared factors, all indices plain: what a BLAS call can do.
+bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest);
+
+}  // namespace shardc::passes

@@ -1,0 +1,33 @@
+#include "passes/pipeline.h"
+
+#include "ir/verify.h"
+#include "passes/buffers.h"
+#include "passes/fuse.h"
+#include "passes/lower.h"
+#include "passes/partition.h"
+#include "passes/simplify.h"
+
+namespace shardc::passes {
+
+Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options) {
+  expect_valid(verify(model.graph), "model graph");
+  Graph forward = simplify(lower(model.graph));
+  expect_valid(verify_lowered(forward), "lowered graph");
+  if (model.train.loss.empty()) return Prepared{forward, forward};
+  TRY(Graph step, differentiate(forward, model.train, options));
+  expect_valid(verify_lowered(step), "training graph");
+  return Prepared{std::move(forward), std::move(step)};
+}
+
+Graph shard(const Graph& step, const Mesh& mesh, const Seeds& seeds) { return propagate(step, mesh, seeds); }
+
+LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
+  SpmdProgram program = partition(sharded, mesh);
+  expect_valid(verify(program), "partitioned program");
+  program = fuse(program);
+  expect_valid(verify(program), "fused program");
+  BufferPlan buffers = assign_buffers(program);
+  return {std::move(program), std::move(buffers)};
+}
+
+}  // namespace shardc::passes

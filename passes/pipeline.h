@@ -1,0 +1,28 @@
+// The list of passes, from a model to a local program: read it as a table of contents.
+#pragma once
+
+#include "ir/buffers.h"
+#include "ir/graph.h"
+#include "ir/support/result.h"
+#include "passes/differentiate.h"
+#include "passes/propagate.h"
+
+namespace shardc::passes {
+
+// A model, lowered; with a `train` section also its training step.
+struct Prepared {
+  Graph forward;  // of one microbatch
+  Graph step;     // what one step runs: the training step, or `forward`
+};
+Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
+
+// The step's graph with a sharding on every value.
+Graph shard(const Graph& step, const Mesh& mesh, const Seeds& seeds);
+
+struct LocalProgram {
+  SpmdProgram program;
+  BufferPlan buffers;
+};
+LocalProgram localize(const Graph& sharded, const Mesh& mesh);
+
+}  // namespace shardc::passes

@@ -1,0 +1,71 @@
+// Comm: one rank's end of the wire. Every rank calls the same collectives in the same order; a call names a
+// group by its number in the program's table, or kWorld.
+//
+// Two implementations: ranks as threads of this process, which read each other's buffers in place
+// (comm_threads.cpp), and MPI ranks (comm_mpi.cpp). Both combine contributions in member order, so they give
+// the same bits, and every member of a group gets the same.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "runtime/shardc_rt.h"
+
+namespace shardc::runtime {
+
+inline constexpr int kWorld = -1;  // the group of all ranks, in rank order
+
+// Thrown out of a call that waits for ranks of which one has failed.
+class Aborted : public std::runtime_error {
+ public:
+  Aborted() : std::runtime_error("another rank failed") {}
+};
+
+// Buffers of gathers and scatters; the semantics are those of shardc_rt.h. `in` and `out` do not overlap.
+struct Rows {
+  std::int64_t outer = 1, chunk = 0, total = 0, inner = 1;
+};
+
+class Comm {
+ public:
+  virtual ~Comm() = default;
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  virtual void barrier() = 0;
+  virtual void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) = 0;
+  virtual void all_gather(int group, const void* in, void* out, Rows rows, int dtype) = 0;
+  virtual void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) = 0;
+  virtual void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from,
+                          int to, std::int64_t from_total, std::int64_t to_chunk, int dtype) = 0;
+
+  // Returns when the receiver has the bytes, which are as many as it expects.
+  virtual void send(const void* data, std::int64_t bytes, int to) = 0;
+  virtual void receive(void* data, std::int64_t bytes, int from) = 0;
+
+  // This rank gives up. Threads: every rank that waits, now or later, gets Aborted. MPI: prints the message
+  // and ends the job with exit status 3.
+  virtual void abort(const std::string& message) = 0;
+
+ protected:
+  Comm(int rank, int size) : rank_(rank), size_(size) {}
+  int rank_, size_;
+};
+
+// The ends of all ranks; each is used by one thread at a time. They share their state, so that any may be
+// destroyed first.
+std::vector<std::unique_ptr<Comm>> make_thread_comms(int ranks, std::span<const shardc_group> groups);
+
+// This process' end in its MPI job. Starts MPI if the process has not yet; what this started ends with the
+// process. Every process of the job makes the same call.
+std::unique_ptr<Comm> make_mpi_comm(std::span<const shardc_group> groups);
+
+// The MPI job that this process is in; these start MPI too.
+int mpi_job_size();
+int mpi_job_rank();
+
+}  // namespace shardc::runtime

@@ -1,0 +1,195 @@
+// Ranks as threads. A collective is: publish a pointer, barrier, work on one's own part of everybody's
+// buffers, barrier. Nothing is staged: an all-reduce reads and writes each byte of each buffer once.
+#include <algorithm>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "runtime/barrier.h"
+#include "runtime/blocks.h"
+#include "runtime/comm.h"
+#include "runtime/dtype.h"
+#include "runtime/layout.h"
+#include "runtime/reduce.h"
+
+namespace shardc::runtime {
+namespace {
+
+constexpr int kSpins = 4000;           // some 50 us: longer than ranks usually differ within a step
+constexpr int kSpinsWhenCrowded = 50;  // more ranks than cores: the one waited for may need this core
+
+// The ranks of one group that talk to each other.
+struct Circle {
+  Circle(int members, int spins)
+      : barrier(members, spins), input(static_cast<std::size_t>(members)), output(input.size()) {}
+  Barrier barrier;
+  std::vector<const void*> input;  // what each member published
+  std::vector<void*> output;
+};
+
+struct Seat {
+  std::shared_ptr<Circle> circle;
+  std::size_t member = 0;
+};
+
+// Sends between two ranks: rare, and never timed.
+struct Mailbox {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<int, const void*> from;  // by sender; an entry stays until it is received
+  bool aborted = false;
+};
+
+struct Team {
+  explicit Team(int ranks) : mailboxes(static_cast<std::size_t>(ranks)) {}
+  std::vector<std::shared_ptr<Circle>> circles;
+  std::vector<Mailbox> mailboxes;
+};
+
+class ThreadComm final : public Comm {
+ public:
+  ThreadComm(int rank, int size, std::shared_ptr<Team> team, std::vector<Seat> seats)
+      : Comm(rank, size), team_(std::move(team)), seats_(std::move(seats)) {}
+
+  void barrier() override { meet(*seats_.back().circle); }
+
+  void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) override {
+    const Seat& seat = seat_of(group);
+    Circle& circle = *seat.circle;
+    const auto members = static_cast<std::int64_t>(circle.output.size());
+    if (members == 1) return;
+    circle.output[seat.member] = data;
+    meet(circle);
+    // Members take chunks of whole cache lines.
+    const std::int64_t size = bytes_of(dtype);
+    const std::int64_t line = 64 / size;
+    const std::int64_t chunk = ((count + members - 1) / members + line - 1) / line * line;
+    const std::int64_t begin = std::min(count, static_cast<std::int64_t>(seat.member) * chunk);
+    targets_ = circle.output;
+    for (void*& target : targets_) target = static_cast<char*>(target) + begin * size;
+    sources_.assign(targets_.begin(), targets_.end());
+    combine(targets_, sources_, std::min(chunk, count - begin), dtype, how);
+    meet(circle);
+  }
+
+  void all_gather(int group, const void* in, void* out, Rows rows, int dtype) override {
+    const Seat& seat = seat_of(group);
+    publish(seat, in);
+    const std::int64_t row = rows.inner * bytes_of(dtype);
+    for (std::size_t step = 0; step < seat.circle->input.size(); ++step) {
+      const std::size_t m = (seat.member + step) % seat.circle->input.size();  // spread over the sources
+      const auto member = static_cast<std::int64_t>(m);
+      copy_runs(static_cast<const char*>(seat.circle->input[m]), rows.chunk * row,
+                static_cast<char*>(out) + member * rows.chunk * row, rows.total * row, rows.outer,
+                rows_of(member, rows.chunk, rows.total) * row);
+    }
+    meet(*seat.circle);
+  }
+
+  void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) override {
+    const Seat& seat = seat_of(group);
+    publish(seat, in);
+    const std::int64_t row = rows.inner * bytes_of(dtype);
+    const auto member = static_cast<std::int64_t>(seat.member);
+    const std::int64_t count = rows_of(member, rows.chunk, rows.total) * rows.inner;
+    for (std::int64_t o = 0; count > 0 && o < rows.outer; ++o) {
+      sources_ = seat.circle->input;
+      for (const void*& source : sources_)
+        source = static_cast<const char*>(source) + (o * rows.total + member * rows.chunk) * row;
+      void* target = static_cast<char*>(out) + o * rows.chunk * row;
+      combine({&target, 1}, sources_, count, dtype, how);
+    }
+    meet(*seat.circle);
+  }
+
+  void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from, int to,
+                  std::int64_t from_total, std::int64_t to_chunk, int dtype) override {
+    const Seat& seat = seat_of(group);
+    const auto exchange = Exchange::of(rank, in_shape, from, to, from_total, to_chunk, bytes_of(dtype));
+    publish(seat, in);
+    for (std::size_t step = 0; step < seat.circle->input.size(); ++step) {
+      const std::size_t m = (seat.member + step) % seat.circle->input.size();
+      exchange.move(static_cast<const char*>(seat.circle->input[m]), static_cast<std::int64_t>(m),
+                    static_cast<char*>(out), static_cast<std::int64_t>(seat.member));
+    }
+    meet(*seat.circle);
+  }
+
+  void send(const void* data, std::int64_t, int to) override {
+    Mailbox& box = team_->mailboxes[static_cast<std::size_t>(to)];
+    std::unique_lock lock(box.mutex);
+    box.changed.wait(lock, [&] { return box.aborted || !box.from.contains(rank_); });
+    box.from[rank_] = data;
+    box.changed.notify_all();
+    box.changed.wait(lock, [&] { return box.aborted || !box.from.contains(rank_); });
+    if (box.aborted) throw Aborted();
+  }
+
+  void receive(void* data, std::int64_t bytes, int from) override {
+    Mailbox& box = team_->mailboxes[static_cast<std::size_t>(rank_)];
+    std::unique_lock lock(box.mutex);
+    box.changed.wait(lock, [&] { return box.aborted || box.from.contains(from); });
+    if (box.aborted) throw Aborted();
+    if (bytes > 0) std::memcpy(data, box.from[from], static_cast<std::size_t>(bytes));
+    box.from.erase(from);
+    box.changed.notify_all();
+  }
+
+  void abort(const std::string&) override {
+    for (const auto& circle : team_->circles) circle->barrier.break_up();
+    for (Mailbox& box : team_->mailboxes) {
+      const std::lock_guard lock(box.mutex);
+      box.aborted = true;
+      box.changed.notify_all();
+    }
+  }
+
+ private:
+  const Seat& seat_of(int group) const {
+    return group == kWorld ? seats_.back() : seats_.at(static_cast<std::size_t>(group));
+  }
+  static void meet(Circle& circle) {
+    if (!circle.barrier.wait()) throw Aborted();
+  }
+  static void publish(const Seat& seat, const void* in) {
+    seat.circle->input[seat.member] = in;
+    meet(*seat.circle);
+  }
+
+  std::shared_ptr<Team> team_;
+  std::vector<Seat> seats_;     // one per group, then the world's
+  std::vector<void*> targets_;  // scratch: collectives of a few bytes should not wait for an allocator
+  std::vector<const void*> sources_;
+};
+
+// Seats every rank in its circle of the group.
+void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_group& group, int spins) {
+  for (std::size_t rank = 0; rank < seats.size(); ++rank) {
+    const std::vector<int> members = members_of(group, static_cast<int>(rank));
+    if (*std::min_element(members.begin(), members.end()) != static_cast<int>(rank)) continue;
+    auto circle = std::make_shared<Circle>(static_cast<int>(members.size()), spins);
+    team.circles.push_back(circle);
+    for (std::size_t m = 0; m < members.size(); ++m)
+      seats.at(static_cast<std::size_t>(members[m])).push_back({circle, m});
+  }
+}
+
+}  // namespace
+
+std::vector<std::unique_ptr<Comm>> make_thread_comms(int ranks, std::span<const shardc_group> groups) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int spins = ranks > cores ? kSpinsWhenCrowded : kSpins;
+  auto team = std::make_shared<Team>(ranks);
+  std::vector<std::vector<Seat>> seats(static_cast<std::size_t>(ranks));
+  for (const shardc_group& group : groups) seat_group(*team, seats, group, spins);
+  const shardc_axis all{1, ranks};
+  seat_group(*team, seats, {1, &all}, spins);
+  std::vector<std::unique_ptr<Comm>> comms;
+  for (int rank = 0; rank < ranks; ++rank)
+    comms.push_back(
+        std::make_unique<ThreadComm>(rank, ranks, team, std::move(seats[static_cast<std::size_t>(rank)])));
+  return comms;
+}
+
+}  // namespace shardc::runtime

@@ -1,0 +1,32 @@
+// Crew: threads that run one job at a time, together with the caller, which is member 0.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "runtime/barrier.h"
+
+namespace shardc::runtime {
+
+class Crew {
+ public:
+  explicit Crew(int members);
+  ~Crew();
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+
+  // Runs job(0) .. job(members - 1) at the same time and returns when all have. Jobs do not throw.
+  void run(const std::function<void(int)>& job);
+
+ private:
+  void work(int member);
+  void meet();
+
+  Barrier barrier_;
+  const std::function<void(int)>* job_ = nullptr;  // null: go home
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace shardc::runtime

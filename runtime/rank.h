@@ -1,0 +1,55 @@
+// What the runtime knows about one rank, behind the shardc_rank* that generated code hands back to it.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "runtime/comm.h"
+#include "runtime/shardc_rt.h"
+
+namespace shardc::runtime {
+
+enum class Collective { AllReduce, AllGather, ReduceScatter, AllToAll };
+inline constexpr std::array<std::string_view, 4> kCollectiveNames = {"all_reduce", "all_gather",
+                                                                     "reduce_scatter", "all_to_all"};
+
+using Clock = std::chrono::steady_clock;
+
+// A timed interval of a profiled step: a region of the program, or one of its collectives. Plain data, sent
+// between processes as bytes.
+struct Event {
+  std::int32_t region = -1;      // index into shardc_program::region, or
+  std::int32_t collective = -1;  // Collective
+  std::int64_t start_ns = 0;     // since profiling began
+  std::int64_t duration_ns = 0;
+  std::int64_t bytes = 0;  // collectives: payload
+};
+
+struct Traffic {
+  std::int64_t count = 0;
+  std::int64_t bytes = 0;
+};
+
+struct Rank : shardc_rank {
+  std::unique_ptr<Comm> comm;
+  std::array<Traffic, kCollectiveNames.size()> traffic;
+
+  Clock::time_point trace_start;
+  std::vector<Event> events;
+  struct Open {
+    int region;
+    Clock::time_point since;
+  };
+  std::vector<Open> open;  // regions entered and not yet left
+
+  void record(std::int32_t region, std::int32_t collective, Clock::time_point since, std::int64_t bytes) {
+    const auto ns = [](auto d) { return std::chrono::duration_cast<std::chrono::nanoseconds>(d).count(); };
+    events.push_back({region, collective, ns(since - trace_start), ns(Clock::now() - since), bytes});
+  }
+};
+
+}  // namespace shardc::runtime

@@ -1,0 +1,52 @@
+// What `shardc run` and compiled executables do with a program: load, step, report, save.
+//
+//   RunReport report = run_program(program, {.steps = 100, .data = "shakespeare.txt", .save =
+//   "m.safetensors"});
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/session.h"
+
+namespace shardc::runtime {
+
+struct RunOptions {
+  Backend backend = Backend::Threads;
+  std::int64_t steps = 0;  // 0: ten training steps, or one forward step
+  std::uint64_t seed = 0;
+  std::string data;     // see files/data.h
+  std::string load;     // .safetensors: parameters, and whatever states it has
+  std::string save;     // .safetensors: parameters and states
+  std::string out;      // .npz: outputs of the last step; gradients as grad.NAME
+  std::string profile;  // Chrome trace
+  std::string json;     // RunReport as JSON
+
+  double compile_seconds = 0;  // of the caller, for the report
+  // Receives results line by line, without newlines, at the root. Nothing: silent.
+  std::function<void(std::string_view)> print;
+};
+
+struct RunReport {
+  bool root = true;            // false in the MPI processes that only took part
+  std::vector<double> losses;  // per step; empty when the program has no loss
+  std::vector<double> step_seconds;
+  double compile_seconds = 0;
+  Stats stats;
+};
+
+// Throws RunError or RankFailure. Files appear complete or not at all.
+RunReport run_program(const shardc_program& program, const RunOptions& options);
+
+// {"losses": [...], "step_seconds": [...], "compile_seconds": x, "peak_bytes_per_rank": [...],
+//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null.
+std::string to_json(const RunReport& report);
+
+// run_program with its errors on stderr, results on stdout unless `quiet`: the exit status 0, 2 or 3.
+int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet);
+
+}  // namespace shardc::runtime

@@ -1,0 +1,58 @@
+#include "runtime/trace.h"
+
+#include <nlohmann/json.hpp>
+
+namespace shardc::runtime {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json bar(const shardc_program& program, int rank, const Event& event) {
+  const double seconds = static_cast<double>(event.duration_ns) * 1e-9;
+  Json args;
+  std::string name, category;
+  if (event.region >= 0 && event.region < program.regions) {
+    const shardc_region& region = program.region[event.region];
+    name = region.name;
+    category = "region";
+    args = {{"flops", region.flops}, {"bytes", region.bytes}};
+    args["GFLOP/s"] = seconds > 0 ? region.flops / seconds * 1e-9 : 0.0;
+  } else {
+    name = std::string(kCollectiveNames.at(static_cast<std::size_t>(event.collective)));
+    category = "collective";
+    args = {{"bytes", event.bytes}};
+  }
+  return {{"name", name},
+          {"cat", category},
+          {"ph", "X"},
+          {"pid", 0},
+          {"tid", rank},
+          {"ts", static_cast<double>(event.start_ns) * 1e-3},
+          {"dur", static_cast<double>(event.duration_ns) * 1e-3},
+          {"args", args}};
+}
+
+}  // namespace
+
+void write_chrome_trace(std::ostream& out, const shardc_program& program,
+                        const std::vector<std::vector<Event>>& events) {
+  const auto replace = Json::error_handler_t::replace;  // names come from files: any bytes
+  out << "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
+  const Json process = {
+      {"name", "process_name"}, {"ph", "M"}, {"pid", 0}, {"args", {{"name", std::string(program.model)}}}};
+  out << process.dump(-1, ' ', false, replace);
+  for (std::size_t rank = 0; rank < events.size(); ++rank) {
+    const int tid = static_cast<int>(rank);
+    const Json thread = {{"name", "thread_name"},
+                         {"ph", "M"},
+                         {"pid", 0},
+                         {"tid", tid},
+                         {"args", {{"name", "rank " + std::to_string(rank)}}}};
+    out << ",\n" << thread.dump(-1, ' ', false, replace);
+    for (const Event& event : events[rank])
+      out << ",\n" << bar(program, tid, event).dump(-1, ' ', false, replace);
+  }
+  out << "\n]}\n";
+}
+
+}  // namespace shardc::runtime

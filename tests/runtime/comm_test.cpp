@@ -1,0 +1,75 @@
+// Communicators between threads: the conformance suite on every rank count, and what happens when a rank
+// fails.
+#include "runtime/comm.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "tests/runtime/conformance.h"
+
+namespace shardc::runtime::testing {
+namespace {
+
+// Runs body(comm) on every rank; returns what each returned.
+std::vector<std::string> on_threads(int ranks, const Groups& groups,
+                                    const std::function<std::string(Comm&)>& body) {
+  auto comms = make_thread_comms(ranks, groups.table);
+  std::vector<std::string> results(comms.size());
+  std::vector<std::thread> threads;
+  for (std::size_t r = 0; r < comms.size(); ++r)
+    threads.emplace_back([&, r] { results[r] = body(*comms[r]); });
+  for (std::thread& thread : threads) thread.join();
+  return results;
+}
+
+class ThreadComms : public ::testing::TestWithParam<int> {
+ protected:
+  void check(std::string (Conformance::*suite)()) {
+    const Groups groups(GetParam());
+    const auto results =
+        on_threads(GetParam(), groups, [&](Comm& comm) { return (Conformance(comm, groups, 17).*suite)(); });
+    for (const std::string& result : results) EXPECT_EQ(result, "");
+  }
+};
+
+TEST_P(ThreadComms, AllReduce) { check(&Conformance::all_reduce); }
+TEST_P(ThreadComms, AllGather) { check(&Conformance::all_gather); }
+TEST_P(ThreadComms, ReduceScatter) { check(&Conformance::reduce_scatter); }
+TEST_P(ThreadComms, AllToAll) { check(&Conformance::all_to_all); }
+TEST_P(ThreadComms, SendAndReceive) { check(&Conformance::send_and_receive); }
+TEST_P(ThreadComms, Rounding) { check(&Conformance::rounding); }
+TEST_P(ThreadComms, Large) { check(&Conformance::large); }
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ThreadComms, ::testing::Values(1, 2, 3, 4, 6, 7, 8));
+
+// Whoever waits for a rank that gave up is told, wherever it waits, and so is whoever comes later.
+TEST(ThreadCommsFailure, WakesEveryWaiter) {
+  const int ranks = 6;
+  const Groups groups(ranks);
+  std::atomic<int> aborted = 0;
+  on_threads(ranks, groups, [&](Comm& comm) -> std::string {
+    float value = 1;
+    if (comm.rank() == 5) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      comm.abort("on purpose");
+      return "";
+    }
+    try {
+      if (comm.rank() == 3) comm.receive(&value, 4, 5);
+      if (comm.rank() == 4) comm.send(&value, 4, 5);
+      if (comm.rank() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+      comm.all_reduce(kWorld, &value, 1, SHARDC_F32, SHARDC_SUM);
+    } catch (const Aborted&) {
+      ++aborted;
+    }
+    return "";
+  });
+  EXPECT_EQ(aborted, 5);
+}
+
+}  // namespace
+}  // namespace shardc::runtime::testing

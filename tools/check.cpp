@@ -1,0 +1,138 @@
+#include "tools/check.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "ir/interpret.h"
+#include "ir/random.h"
+#include "ir/support/check.h"
+#include "runtime/files/data.h"
+
+namespace shardc::tools {
+namespace {
+
+using runtime::HostTensor;
+
+// Results are compared relative to the largest magnitude in their tensor. What an adaptive optimizer divides
+// by the size of its gradient turns rounding of tiny gradients into visible steps: updates get more room.
+constexpr double kTolerance = 1e-4;
+constexpr double kUpdateTolerance = 2e-3;
+
+double element(const HostTensor& tensor, std::size_t i) {
+  auto as = [&]<class T>(T value) {
+    std::memcpy(&value, tensor.bytes.data() + i * sizeof(T), sizeof(T));
+    return value;
+  };
+  switch (static_cast<DType>(tensor.dtype)) {
+    case DType::F32:
+      return as(float{});
+    case DType::I32:
+      return as(std::int32_t{});
+    case DType::I64:
+      return static_cast<double>(as(std::int64_t{}));
+    case DType::Bool:
+      return as(std::uint8_t{});
+    case DType::BF16: {
+      const std::uint32_t bits = std::uint32_t{as(std::uint16_t{})} << 16;
+      float value = 0;
+      std::memcpy(&value, &bits, sizeof value);
+      return value;
+    }
+    case DType::F16: {
+      const std::uint16_t bits = as(std::uint16_t{});
+      const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+      const double sign = (bits >> 15) != 0 ? -1 : 1;
+      if (exponent == 31) return mantissa != 0 ? NAN : sign * INFINITY;
+      return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
+    }
+  }
+  return 0;
+}
+
+Tensor to_tensor(const HostTensor& host) {
+  Tensor tensor{{static_cast<DType>(host.dtype), host.shape}, {}};
+  tensor.data.resize(static_cast<std::size_t>(elements_of(host.shape)));
+  for (std::size_t i = 0; i < tensor.data.size(); ++i) tensor.data[i] = element(host, i);
+  return tensor;
+}
+
+std::string place_of(std::size_t i, const Shape& shape) {
+  Shape at(shape.size());
+  for (std::size_t d = shape.size(); d-- > 0;) {
+    at[d] = static_cast<std::int64_t>(i) % shape[d];
+    i /= static_cast<std::size_t>(shape[d]);
+  }
+  return to_string(at);
+}
+
+void compare(const std::string& what, const Tensor& got, const Tensor& want, double tolerance,
+             Comparison& result) {
+  ++result.tensors;
+  double scale = 0;
+  for (double v : want.data)
+    if (std::isfinite(v)) scale = std::max(scale, std::abs(v));
+  for (std::size_t i = 0; i < want.data.size(); ++i) {
+    const double a = got.data[i], b = want.data[i];
+    if (a == b || (std::isnan(a) && std::isnan(b))) continue;
+    const double error = std::abs(a - b);
+    const bool wrong = !(error <= tolerance * scale + 1e-9);
+    if (std::isfinite(error)) {
+      result.max_abs_error = std::max(result.max_abs_error, error);
+      if (scale > 0) result.max_rel_error = std::max(result.max_rel_error, error / scale);
+    }
+    if (wrong && result.ok) {
+      result.ok = false;
+      result.first_difference =
+          fmt::format("{} {}: {}, reference {}", what, place_of(i, want.type.shape), a, b);
+    }
+  }
+}
+
+}  // namespace
+
+Comparison compare_with_reference(const Built& built, const shardc_program& program, runtime::Backend backend,
+                                  const std::string& data, std::uint64_t seed) {
+  const Graph& graph = built.prepared.step;
+  runtime::Session session(program, backend, seed);
+  std::map<std::string, Tensor> values;
+  for (auto& [name, tensor] : runtime::open_data(program, data, seed)->inputs(0)) {
+    session.set(name, tensor);
+    values.insert_or_assign(name, to_tensor(tensor));
+  }
+  for (const Arg& arg : graph.args)
+    if (arg.role != Arg::Role::Input) {
+      const HostTensor tensor = session.get(graph[arg.value].name);
+      if (session.root()) values.insert_or_assign(graph[arg.value].name, to_tensor(tensor));
+    }
+  session.step();
+  std::vector<HostTensor> results;
+  for (const Output& output : graph.outputs) {
+    if (output.role == Output::Role::Update)
+      results.push_back(session.get(graph[graph.args[static_cast<std::size_t>(output.of)].value].name));
+    else
+      results.push_back(session.output(
+          output.name, output.role == Output::Role::Gradient ? SHARDC_GRADIENT : SHARDC_RESULT));
+  }
+  Comparison comparison;
+  if (!session.root()) return comparison;
+
+  std::vector<Tensor> args;
+  for (const Arg& arg : graph.args) args.push_back(values.at(graph[arg.value].name));
+  const std::vector<Tensor> reference = interpret(graph, args, random_bits(seed, 1));
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    const Output& output = graph.outputs[i];
+    const bool update = output.role == Output::Role::Update;
+    const std::string what = (update                                  ? "updated "
+                              : output.role == Output::Role::Gradient ? "gradient of "
+                                                                      : "output ") +
+                             output.name;
+    compare(what, to_tensor(results[i]), reference[i], update ? kUpdateTolerance : kTolerance, comparison);
+  }
+  return comparison;
+}
+
+}  // namespace shardc::tools

@@ -1,0 +1,147 @@
+#include "tools/driver.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "codegen/emit.h"
+#include "frontend/cluster.h"
+#include "frontend/plan.h"
+#include "frontend/sharding_text.h"
+#include "passes/default_rules.h"
+#include "planner/search.h"
+
+namespace shardc::tools {
+namespace {
+
+passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
+  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh);
+  return passes::seeds_from(model.hints, prepared.step, mesh);
+}
+
+planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds) {
+  Graph sharded = passes::shard(prepared.step, mesh, seeds);
+  passes::LocalProgram local = passes::localize(sharded, mesh);
+  return {mesh, std::move(sharded), std::move(local.program), std::move(local.buffers)};
+}
+
+Result<Cluster> cluster_for(const Request& request, std::int64_t ranks) {
+  if (request.cluster.empty()) return this_machine(ranks);
+  TRY(Cluster cluster, frontend::load_cluster(request.cluster));
+  if (!cluster.groups.empty())
+    return error_at({request.cluster}, "plans for clusters of unlike groups are not made yet",
+                    "give one device and its topology");
+  if (ranks != 0 && ranks > cluster.devices())
+    return error_at({request.cluster}, fmt::format("{} ranks do not fit the {} devices of '{}'", ranks,
+                                                   cluster.devices(), cluster.name));
+  return cluster;
+}
+
+std::int64_t default_ranks() { return std::max<std::int64_t>(1, std::thread::hardware_concurrency()); }
+
+// A plan whose names and ranks are those of this model.
+Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
+  std::vector<std::string> names;
+  for (const Value& value : graph.values) names.push_back(value.name);
+  Diagnostics errors;
+  for (const auto& [name, sharding] : plan.tensors) {
+    const auto at = std::find(names.begin(), names.end(), name);
+    if (at == names.end()) {
+      errors.push_back(
+          error_at({file}, fmt::format("the model has no tensor '{}'", name), did_you_mean(name, names)));
+      continue;
+    }
+    const Type& type = graph.values[static_cast<std::size_t>(at - names.begin())].type;
+    if (type.rank() != sharding.dims.size())
+      errors.push_back(error_at({file}, fmt::format("'{}' has {} dimensions, its sharding {}", name,
+                                                    type.rank(), sharding.dims.size())));
+  }
+  if (!errors.empty()) return errors;
+  return Done{};
+}
+
+}  // namespace
+
+Cluster this_machine(std::int64_t devices) {
+  Cluster cluster;
+  cluster.name = "this-machine";
+  const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  cluster.device = {"core", memory / std::max<std::int64_t>(devices, 1), 15e9, {{DType::F32, 80e9}}, 0.8};
+  cluster.topology = {{"threads", std::max<std::int64_t>(devices, 1), 10e9, 2e-6}};
+  return cluster;
+}
+
+Result<Model> load_model(const Request& request) {
+  frontend::Overrides overrides;
+  if (!request.dims.empty()) {
+    TRY(overrides, frontend::parse_overrides(request.dims));
+  }
+  return frontend::load_model(request.model, overrides);
+}
+
+Result<Built> build(const Request& request) {
+  TRY(Model model, load_model(request));
+  TRY(passes::Prepared prepared, passes::prepare(model, {request.gradients}));
+
+  if (request.plan.empty() && request.mesh.empty()) {
+    TRY(const Cluster cluster, cluster_for(request, request.ranks));
+    const std::int64_t ranks = request.ranks != 0        ? request.ranks
+                               : request.cluster.empty() ? default_ranks()
+                                                         : cluster.devices();
+    const auto machine = request.cluster.empty() ? this_machine(ranks) : cluster;
+    TRY(planner::Choice choice, planner::search(model.graph.name, machine, ranks, [&](const Mesh& mesh) {
+          return complete(prepared, mesh, seeds_for(model, prepared, mesh));
+        }));
+    planner::Candidate& c = choice.candidate;
+    return Built{std::move(model),
+                 std::move(prepared),
+                 std::move(choice.plan),
+                 std::move(c.sharded),
+                 {std::move(c.program), std::move(c.buffers)}};
+  }
+
+  Mesh mesh;
+  passes::Seeds seeds;
+  std::string reason = "a mesh given by the user, completed by propagation";
+  if (!request.plan.empty()) {
+    TRY(Plan plan, frontend::load_plan(request.plan));
+    TRY(const Done fits, check_plan(plan, prepared.step, request.plan));
+    static_cast<void>(fits);
+    mesh = plan.mesh;
+    seeds = plan.tensors;
+    reason = plan.reason;
+  } else {
+    TRY(mesh, frontend::parse_mesh(request.mesh));
+    seeds = seeds_for(model, prepared, mesh);
+  }
+  if (request.ranks != 0 && request.ranks != mesh.devices())
+    return error_at({}, fmt::format("--ranks {} disagrees with the mesh {}, which has {} devices",
+                                    request.ranks, to_string(mesh), mesh.devices()));
+  TRY(const Cluster cluster, cluster_for(request, mesh.devices()));
+  planner::Candidate candidate = complete(prepared, mesh, seeds);
+  Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
+  plan.reason = reason;
+  return Built{std::move(model),
+               std::move(prepared),
+               std::move(plan),
+               std::move(candidate.sharded),
+               {std::move(candidate.program), std::move(candidate.buffers)}};
+}
+
+std::string emit(const Built& built) {
+  return codegen::emit(built.local.program, built.local.buffers, built.model.train.loss);
+}
+
+std::string summary_of(const Plan& plan) {
+  const PlanCost& c = plan.cost;
+  return fmt::format(
+      "plan for {} on {}: mesh {}\n  predicted step {:.3g} ms: {:.3g} ms compute, {:.3g} ms communication; "
+      "{:.3g} MB per rank; {:.3g} GFLOP\n  {}\n",
+      plan.model, plan.cluster, to_string(plan.mesh), c.step_seconds * 1e3, c.compute_seconds * 1e3,
+      c.exposed_comm_seconds * 1e3, static_cast<double>(c.peak_bytes_per_device) / 1e6,
+      c.flops_per_step / 1e9, plan.reason);
+}
+
+}  // namespace shardc::tools

@@ -1,0 +1,44 @@
+// What the commands share: from what the user asked for to a program, stage by stage.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "codegen/clang.h"
+#include "frontend/model.h"
+#include "ir/cluster.h"
+#include "ir/plan.h"
+#include "passes/pipeline.h"
+#include "runtime/shardc_rt.h"
+
+namespace shardc::tools {
+
+struct Request {
+  std::string model;       // path
+  std::string dims;        // --set
+  std::string plan;        // --plan: path
+  std::string mesh;        // --mesh
+  std::string cluster;     // --cluster: path
+  std::int64_t ranks = 0;  // --ranks; 0: as --mesh, --plan or MPI say, else one per core
+  bool gradients = false;  // also outputs gradients
+  codegen::CompileOptions compile;
+};
+
+struct Built {
+  Model model;
+  passes::Prepared prepared;
+  Plan plan;
+  Graph sharded;
+  passes::LocalProgram local;
+};
+
+// The machine that this runs on, as a cluster of `devices` ranks: sizes read, speeds assumed.
+Cluster this_machine(std::int64_t devices);
+
+Result<Model> load_model(const Request& request);
+Result<Built> build(const Request& request);
+std::string emit(const Built& built);  // C++
+
+std::string summary_of(const Plan& plan);
+
+}  // namespace shardc::tools

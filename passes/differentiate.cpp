@@ -222,6 +222,9 @@ class Step {
 }  // namespace
 
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options) {
+  if (train.precision != "f32")
+    return error_at({}, fmt::format("precision '{}' is not compiled yet", train.precision),
+                    "use precision: f32");
   TRY(const ValueId loss, loss_of(graph, train.loss));
   return Step(graph, train, loss).build(options);
 }

@@ -186,12 +186,12 @@ inline T shardc_sign(T x) {
 )"},
     PreludeFunction{"shardc_max", R"(template <class T>
 inline T shardc_max(T a, T b) {  // NaN wins, as in NumPy
-  return (a >= b) | (a != a) ? a : b;
+  return ((a >= b) | (a != a)) ? a : b;
 }
 )"},
     PreludeFunction{"shardc_min", R"(template <class T>
 inline T shardc_min(T a, T b) {
-  return (a <= b) | (a != a) ? a : b;
+  return ((a <= b) | (a != a)) ? a : b;
 }
 )"},
     PreludeFunction{"shardc_sigmoid",
@@ -350,7 +350,9 @@ std::string cpp_float(double value) {
 std::string prelude_for(const std::string& source) {
   std::string result;
   for (std::size_t i = kPrelude.size(); i-- > 0;) {
-    const bool used = (source + result).find(std::string(kPrelude[i].name) + "(") != std::string::npos;
+    const std::string name(kPrelude[i].name);
+    const std::string text = source + result;
+    const bool used = text.find(name + "(") != std::string::npos || text.find(name + "<") != std::string::npos;
     if (used) result = std::string(kPrelude[i].text) + result;
   }
   return result;

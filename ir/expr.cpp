@@ -433,6 +433,15 @@ int count_loads(const Expr& e, int operand) {
   return count;
 }
 
+std::vector<int> load_order(const Expr& e) {
+  std::vector<int> order;
+  walk(e, [&](const ExprNode& node) {
+    if (node.fn == Fn::Load && std::find(order.begin(), order.end(), node.index) == order.end())
+      order.push_back(node.index);
+  });
+  return order;
+}
+
 Expr substitute(const Expr& e, const std::function<Expr(const ExprNode&)>& leaf) {
   std::unordered_map<const ExprNode*, Expr> done;
   std::function<Expr(const Expr&)> go = [&](const Expr& node) -> Expr {

@@ -124,6 +124,7 @@ int flops_of(const Expr& e);  // per evaluation; shared subtrees count once
 bool transcendental(const Expr& e);
 bool loads(const Expr& e, int operand);
 int count_loads(const Expr& e, int operand);
+std::vector<int> load_order(const Expr& e);  // the operands that it loads, first occurrence first
 
 // Rewrites leaves: `leaf` is called on every Load and Index and returns its replacement.
 Expr substitute(const Expr& e, const std::function<Expr(const ExprNode&)>& leaf);

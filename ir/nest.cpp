@@ -102,11 +102,11 @@ LoopNest normalize(const LoopNest& nest, std::vector<int>* used) {
   result.inputs.clear();
   used->clear();
   std::vector<int> new_index(nest.inputs.size(), -1);
-  for (std::size_t k = 0; k < nest.inputs.size(); ++k) {
-    if (!loads(nest.body, static_cast<int>(k))) continue;
-    new_index[k] = static_cast<int>(used->size());
-    used->push_back(static_cast<int>(k));
-    result.inputs.push_back(nest.inputs[k]);
+  for (int k : load_order(nest.body)) {
+    const auto at = static_cast<std::size_t>(k);
+    new_index[at] = static_cast<int>(used->size());
+    used->push_back(k);
+    result.inputs.push_back(nest.inputs[at]);
   }
 
   // Factors of the result first, in its order, then the others.

@@ -74,8 +74,8 @@ bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size);
 std::int64_t iterations(const LoopNest& nest);
 std::int64_t flops_of(const LoopNest& nest);
 
-// Drops unused operands' accesses and factors that nothing mentions (multiplying sums by their sizes is the
-// caller's business); renames factors i, j, k, ... in order. `used` receives the old operand numbers kept.
+// The same nest with operands in the order in which the body first loads them, those that it does not load left
+// out, and factors in the order of the result, then the reduced ones. `used` receives the old operand numbers.
 LoopNest normalize(const LoopNest& nest, std::vector<int>* used);
 
 }  // namespace shardc

@@ -128,6 +128,13 @@ class Target {
   Access output_;
 };
 
+// dy * slope. A choice stays outermost: what is masked away stays away even where dy is infinite, and lookups
+// keep the form that makes them lookups.
+Expr chained(const Expr& dy, const Expr& slope) {
+  if (slope->fn != Fn::Where) return is_zero(slope) ? slope : dy * slope;
+  return where(slope->args[0], chained(dy, slope->args[1]), chained(dy, slope->args[2]));
+}
+
 // dy, divided by the number of elements that attain the extremum.
 ValueId shared_cotangent(Builder& to, const VjpInput& in, const std::function<ValueId(ValueId)>& load) {
   LoopNest count = in.nest;
@@ -151,7 +158,7 @@ std::optional<ValueId> vjp(Builder& to, const VjpInput& in, std::size_t k,
   const bool extremum = nest.combine == Combine::Max || nest.combine == Combine::Min;
   const auto dy = static_cast<int>(nest.inputs.size());
 
-  Expr body = x(dy) * slope;
+  Expr body = chained(x(dy), slope);
   std::vector<Access> accesses = nest.inputs;
   accesses.push_back(nest.output);
   std::vector<ValueId> operands = in.operands;

@@ -14,6 +14,7 @@
 #include "codegen/jit.h"
 #include "codegen/link.h"
 #include "frontend/plan.h"
+#include "ir/support/check.h"
 #include "ir/text.h"
 #include "runtime/main.h"
 #include "runtime/run.h"
@@ -100,14 +101,21 @@ std::string default_data(const Model& model, const std::string& path) {
   return folder.empty() ? "." : folder.string();
 }
 
+// What we emit compiles without a warning; where it does not, the mistake is ours.
+std::string compile_generated(const std::string& source, const Built& built,
+                              const codegen::CompileOptions& options, codegen::Emit emit) {
+  Result<std::string> result = codegen::compile_cpp(source, built.model.graph.name + ".cpp", options, emit);
+  CHECK(static_cast<bool>(result), "generated code does not compile: {}", render(result.error()));
+  return std::move(result).value();
+}
+
 struct Compiled {
   codegen::Jit jit;
   const shardc_program* program;
 };
 
 Result<Compiled> compile_in_process(const Built& built, const codegen::CompileOptions& options) {
-  TRY(const std::string object,
-      codegen::compile_cpp(emit(built), built.model.graph.name + ".cpp", options, codegen::Emit::Object));
+  const std::string object = compile_generated(emit(built), built, options, codegen::Emit::Object);
   TRY(codegen::Jit jit, codegen::Jit::create());
   TRY(const Done added, jit.add_object(object));
   static_cast<void>(added);
@@ -279,7 +287,6 @@ Command add_dump(CLI::App& app) {
     } else {
       if (f->request.plan.empty() && f->request.mesh.empty() && f->request.ranks == 0) f->request.ranks = 1;
       TRY(const Built built, build(f->request));
-      const std::string name = built.model.graph.name + ".cpp";
       if (f->at == "sharded")
         text = print(SpmdProgram{built.plan.mesh, built.sharded});
       else if (f->at == "spmd")
@@ -287,8 +294,8 @@ Command add_dump(CLI::App& app) {
       else if (f->at == "cpp")
         text = emit(built);
       else {
-        TRY(text, codegen::compile_cpp(emit(built), name, f->request.compile,
-                                       f->at == "llvm" ? codegen::Emit::LlvmIr : codegen::Emit::Assembly));
+        text = compile_generated(emit(built), built, f->request.compile,
+                                 f->at == "llvm" ? codegen::Emit::LlvmIr : codegen::Emit::Assembly);
       }
     }
     TRY(const Done written, write_or_print(f->out, text));

@@ -87,7 +87,7 @@ bool check_free(Reporter& reporter, const Dims& dims, const Blocks& blocks, cons
                 const Binding* taken) {
   std::string hint;
   if (taken != nullptr)
-    hint = fmt::format("it was first defined on line {}", reporter.source().line_of(taken->span.begin));
+    hint = fmt::format("it is also defined on line {}", reporter.source().line_of(taken->span.begin));
   else if (dims.contains(name.name))
     hint = "it is a dimension";
   else if (blocks.contains(name.name))

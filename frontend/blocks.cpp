@@ -10,23 +10,24 @@ namespace shardc::frontend {
 namespace {
 
 constexpr std::size_t kMaxName = 100;
-constexpr std::size_t kMaxParams = 100000;  // of one block, those of nested blocks included
+constexpr std::size_t kMaxParams = 10000;  // of one block, those of nested blocks included
 constexpr int kMaxNesting = 16;             // of blocks in blocks
 
 // The names before the colon of a statement: "a" or "a, b".
 std::vector<Named> result_names(Reporter& reporter, const Yaml& key) {
+  const std::vector<std::size_t> offsets = offsets_of(reporter.source(), key);
+  const std::string_view text = key.text;
   std::vector<Named> names;
-  Parser parser(reporter, key);
-  do {
-    const std::optional<Token> token = parser.name("a name for the result");
-    if (!token) return {};
-    names.push_back({token->text, token->span});
-  } while (parser.accept(","));
-  if (!parser.at_end() && !parser.failed())
-    parser.fail(key.span, fmt::format("{} is not a name", quoted(key.text)),
-                "a statement is 'name: expression'");
-  std::erase_if(
-      names, [&](const Named& name) { return name.name != "_" && !check_name(reporter, name, "a value"); });
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', begin), text.size());
+    std::size_t first = begin, last = comma;
+    while (first < last && text[first] == ' ') ++first;
+    while (first < last && text[last - 1] == ' ') --last;
+    const Span span{offsets[first], last > first ? offsets[last - 1] + 1 : offsets[first]};
+    const Named name{std::string(text.substr(first, last - first)), span};
+    if (name.name == "_" || check_name(reporter, name, "a value")) names.push_back(name);
+    begin = comma + 1;
+  }
   return names;
 }
 
@@ -67,6 +68,9 @@ bool parse_signature(Reporter& reporter, const Yaml& key, Block& block) {
     if (item.kind != Ast::Kind::Name || !ast->keys[i].empty())
       reporter.error(item.span, "expected the name of an argument",
                      "arguments of blocks have no types or defaults");
+    else if (item.text == "times")
+      reporter.error(item.span, "an argument cannot be called 'times'",
+                     "repeat has an argument of that name");
     else if (check_name(reporter, {item.text, item.span}, "an argument"))
       block.args.push_back({item.text, item.span});
   }
@@ -153,7 +157,7 @@ class UseResolver {
     std::erase_if(block.uses, [&](const Use& use) { return !legal(use); });
     for (const Use& use : block.uses) resolve(blocks_.find(use.block->name.name)->second);
     for (const ParamDeclaration& param : block.params)
-      block.all_params.push_back({param.name.name, param.declaration});
+      block.all_params.push_back({param.name.name, param.name.span, param.declaration});
     for (const Use& use : block.uses) {
       const std::vector<ParamSpec> inner = params_of(use);
       if (block.all_params.size() + inner.size() > kMaxParams) {
@@ -173,7 +177,7 @@ class UseResolver {
       std::string circle;
       for (auto it = begin; it != active_.end(); ++it) circle += (*it)->name.name + " -> ";
       reporter_.error(use.span, fmt::format("block '{}' uses itself", use.block->name.name),
-                      circle + use.block->name.name);
+                      "the circle is " + circle + use.block->name.name);
       return false;
     }
     if (active_.size() < kMaxNesting) return true;
@@ -212,7 +216,9 @@ std::vector<ParamDeclaration> parse_params(Reporter& reporter, const Dims& dims,
   refuse_duplicates(reporter, node, "parameter");
   for (std::size_t i = 0; i < node.items.size() && !reporter.full(); ++i) {
     ParamDeclaration param{{node.keys[i].text, node.keys[i].span}, std::nullopt};
-    if (!check_name(reporter, param.name, "a parameter")) continue;
+    const bool again = std::any_of(params.begin(), params.end(),
+                                   [&](const ParamDeclaration& p) { return p.name.name == param.name.name; });
+    if (again || !check_name(reporter, param.name, "a parameter")) continue;
     if (expect(reporter, node.items[i], Yaml::Kind::Scalar, param.name.span, "a type like f32[E] = zeros()"))
       param.declaration = parse_declaration(reporter, dims, node.items[i], Declares::Param);
     params.push_back(std::move(param));

@@ -41,6 +41,7 @@ struct Use {
 // A parameter as seen from a list of statements: "wq" in its own block, "layer.wq" outside.
 struct ParamSpec {
   std::string name;
+  Span span;  // of its declaration
   std::optional<Declaration> declaration;
 };
 

@@ -3,9 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
-#include "frontend/constants.h"
+#include "frontend/expression.h"
 #include "frontend/quantity.h"
 
 namespace shardc::frontend {
@@ -56,19 +55,15 @@ class ClusterReader {
     return parse_quantity(reporter_, *node, fields.key_span(key), measure).value_or(0);
   }
 
-  std::optional<Ast> expression(const Yaml& node, Span owner, std::string_view what) {
-    if (!expect(reporter_, node, Yaml::Kind::Scalar, owner, what)) return std::nullopt;
-    return parse_expression(reporter_, node);
-  }
-
   std::int64_t count(const Fields& fields, std::string_view key, std::string_view what) {
     const Yaml* node = fields.get(key);
     if (node == nullptr) return 1;
-    const std::optional<Ast> ast = expression(*node, fields.key_span(key), "a whole number");
-    if (!ast) return 1;
-    const std::int64_t value = evaluate_integer(reporter_, {}, *ast, 1, what).value_or(1);
-    if (value <= kMaxDevices) return value;
-    reporter_.error(node->span, fmt::format("{} is more than {} devices", value, kMaxDevices));
+    if (!expect(reporter_, *node, Yaml::Kind::Scalar, fields.key_span(key), what)) return 1;
+    Parser parser(reporter_, *node);
+    const std::optional<std::int64_t> value = parser.integer(what);
+    if (!value || !parser.finish()) return 1;
+    if (*value >= 1 && *value <= kMaxDevices) return *value;
+    reporter_.error(node->span, fmt::format("{} must be from 1 to {}, not {}", what, kMaxDevices, *value));
     return 1;
   }
 
@@ -86,14 +81,10 @@ class ClusterReader {
       device.memory = static_cast<std::int64_t>(memory);
     device.bandwidth = quantity(fields, "bandwidth", Measure::BytesPerSecond);
     if (const Yaml* flops = fields.get("flops")) read_flops(*flops, fields.key_span("flops"), device);
-    if (const Yaml* efficiency = fields.get("efficiency")) {
-      const std::optional<Ast> ast = expression(*efficiency, fields.key_span("efficiency"), "a number");
-      const auto value = ast ? evaluate_real(reporter_, {}, *ast, "an efficiency") : std::nullopt;
-      if (value && (*value <= 0 || *value > 1))
-        reporter_.error(efficiency->span, fmt::format("an efficiency of {}", *value),
-                        "it is above 0, and at most 1");
-      device.efficiency = value.value_or(1);
-    }
+    if (const Yaml* efficiency = fields.get("efficiency"))
+      device.efficiency =
+          parse_quantity(reporter_, *efficiency, fields.key_span("efficiency"), Measure::Fraction)
+              .value_or(1);
     return device;
   }
 
@@ -109,10 +100,7 @@ class ClusterReader {
                         "types: f32, bf16, f16");
         continue;
       }
-      const std::optional<Ast> ast = expression(node.items[i], key.span, "operations per second, like 67e12");
-      const auto value = ast ? evaluate_real(reporter_, {}, *ast, "operations per second") : std::nullopt;
-      if (value && *value <= 0)
-        reporter_.error(node.items[i].span, "operations per second must be more than 0");
+      const auto value = parse_quantity(reporter_, node.items[i], key.span, Measure::FlopsPerSecond);
       if (value) device.flops[*dtype] = *value;
     }
     if (node.items.empty())
@@ -130,7 +118,7 @@ class ClusterReader {
       if (reporter_.full()) break;
       const Fields fields(reporter_, item, item.span, "a level",
                           {"name!", "size!", "bandwidth!", "latency!"});
-      Level level{text(fields, "name"), count(fields, "size", "a size"),
+      Level level{text(fields, "name"), count(fields, "size", "a size, a whole number"),
                   quantity(fields, "bandwidth", Measure::BytesPerSecond),
                   quantity(fields, "latency", Measure::Seconds)};
       if (std::any_of(levels.begin(), levels.end(), [&](const Level& l) { return l.name == level.name; }) &&
@@ -153,8 +141,8 @@ class ClusterReader {
     for (const Yaml& item : node.items) {
       if (reporter_.full()) break;
       const Fields fields(reporter_, item, item.span, "a group", {"name!", "count", "device!", "topology"});
-      DeviceGroup group{text(fields, "name"), count(fields, "count", "a count"), read_device(fields),
-                        read_topology(fields)};
+      DeviceGroup group{text(fields, "name"), count(fields, "count", "a count, a whole number"),
+                        read_device(fields), read_topology(fields)};
       if (find(cluster, group.name))
         reporter_.error(fields.get("name")->span, fmt::format("group {} is given twice", quoted(group.name)));
       devices += std::min(group.devices(), kMaxDevices + 1);

@@ -37,7 +37,9 @@ std::optional<Attr> fold_whole(std::string_view op, std::int64_t a, std::int64_t
 
 class Evaluation {
  public:
-  Evaluation(Reporter& reporter, const Dims& dims) : reporter_(reporter), dims_(dims) {}
+  // `texts`: a text, true, false or none could stand here as well.
+  Evaluation(Reporter& reporter, const Dims& dims, bool texts)
+      : reporter_(reporter), dims_(dims), texts_(texts) {}
 
   // `exact`: a division must come out whole.
   std::optional<Attr> value(const Ast& ast, bool exact) {
@@ -66,9 +68,11 @@ class Evaluation {
     if (const auto it = dims_.find(ast.text); it != dims_.end())
       return it->second ? std::optional(Attr{*it->second}) : std::nullopt;
     std::vector<std::string> known = names_of(dims_);
-    known.insert(known.end(), {"true", "false", "none"});
+    if (texts_) known.insert(known.end(), {"true", "false", "none"});
     std::string hint = did_you_mean(ast.text, known);
-    if (hint.empty()) hint = fmt::format("add it to 'dims', or quote it if it is a text: \"{}\"", ast.text);
+    if (hint.empty() && texts_)
+      hint = fmt::format("add it to 'dims', or quote it if it is a text: \"{}\"", ast.text);
+    if (hint.empty()) hint = "add it to 'dims'";
     reporter_.error(ast.span, fmt::format("unknown dimension {}", quoted(ast.text)), std::move(hint));
     return std::nullopt;
   }
@@ -123,6 +127,7 @@ class Evaluation {
 
   Reporter& reporter_;
   const Dims& dims_;
+  bool texts_;
 };
 
 }  // namespace
@@ -145,27 +150,27 @@ std::optional<Attr> fold(std::string_view op, const Attr& a, const Attr& b) {
 }
 
 std::optional<Attr> evaluate_constant(Reporter& reporter, const Dims& dims, const Ast& ast) {
-  return Evaluation(reporter, dims).value(ast, false);
+  return Evaluation(reporter, dims, true).value(ast, false);
 }
 
 std::optional<std::int64_t> evaluate_integer(Reporter& reporter, const Dims& dims, const Ast& ast,
                                              std::int64_t least, std::string_view what) {
-  const std::optional<Attr> attr = Evaluation(reporter, dims).value(ast, true);
+  const std::optional<Attr> attr = Evaluation(reporter, dims, false).value(ast, true);
   if (!attr) return std::nullopt;
   const std::int64_t* value = whole(*attr);
   if (value != nullptr && *value >= least) return *value;
   reporter.error(ast.span, value == nullptr
-                               ? fmt::format("expected {}, a whole number, found {}", what, to_string(*attr))
+                               ? fmt::format("{} must be a whole number, not {}", what, to_string(*attr))
                                : fmt::format("{} must be at least {}, not {}", what, least, *value));
   return std::nullopt;
 }
 
 std::optional<double> evaluate_real(Reporter& reporter, const Dims& dims, const Ast& ast,
                                     std::string_view what) {
-  const std::optional<Attr> attr = Evaluation(reporter, dims).value(ast, false);
+  const std::optional<Attr> attr = Evaluation(reporter, dims, false).value(ast, false);
   if (!attr) return std::nullopt;
   if (is_number(*attr)) return to_real(*attr);
-  reporter.error(ast.span, fmt::format("expected {}, a number, found {}", what, to_string(*attr)));
+  reporter.error(ast.span, fmt::format("{} must be a number, not {}", what, to_string(*attr)));
   return std::nullopt;
 }
 

@@ -6,6 +6,8 @@
 #include <array>
 #include <cmath>
 
+#include "frontend/binding.h"
+
 namespace shardc::frontend {
 namespace {
 
@@ -15,19 +17,27 @@ constexpr std::size_t kMaxRank = 16;
 struct InitDef {
   std::string_view name, params;
   Init::Kind kind;
-  std::size_t numbers;
 };
 constexpr InitDef kInits[] = {
-    {"zeros", "", Init::Kind::Zeros, 0},
-    {"ones", "", Init::Kind::Ones, 0},
-    {"constant", "value", Init::Kind::Constant, 1},
-    {"normal", "std", Init::Kind::Normal, 1},
-    {"uniform", "low, high", Init::Kind::Uniform, 2},
+    {"zeros", "", Init::Kind::Zeros},
+    {"ones", "", Init::Kind::Ones},
+    {"constant", "value", Init::Kind::Constant},
+    {"normal", "std", Init::Kind::Normal},
+    {"uniform", "low, high", Init::Kind::Uniform},
 };
 constexpr std::string_view kInitHint =
     "initial values: zeros(), ones(), constant(c), normal(std), uniform(low, high)";
 
-std::vector<std::string> dtypes() { return {"f32", "bf16", "f16", "i32", "i64", "bool"}; }
+// What other tools call the element types.
+struct Alias {
+  std::string_view theirs, ours;
+};
+constexpr Alias kAliases[] = {
+    {"float", "f32"},     {"float32", "f32"}, {"double", "f32"},   {"float64", "f32"}, {"f64", "f32"},
+    {"bfloat16", "bf16"}, {"float16", "f16"}, {"half", "f16"},     {"int", "i32"},     {"int32", "i32"},
+    {"int64", "i64"},     {"long", "i64"},    {"F32", "f32"},      {"BF16", "bf16"},   {"F16", "f16"},
+    {"I32", "i32"},       {"I64", "i64"},     {"boolean", "bool"},
+};
 
 class DeclarationParser {
  public:
@@ -49,8 +59,9 @@ class DeclarationParser {
     if (!name) return false;
     const std::optional<DType> dtype = dtype_named(name->text);
     if (!dtype) {
-      std::string hint = did_you_mean(name->text, dtypes());
-      if (hint.empty()) hint = fmt::format("types: {}", fmt::join(dtypes(), ", "));
+      std::string hint = "types: f32, bf16, f16, i32, i64, bool";
+      for (const Alias& alias : kAliases)
+        if (alias.theirs == name->text) hint = fmt::format("write {}", alias.ours);
       reporter_.error(name->span, fmt::format("unknown type {}", quoted(name->text)), std::move(hint));
       return false;
     }
@@ -136,33 +147,35 @@ class DeclarationParser {
       reporter_.error(
           call.kind == Ast::Kind::Call && !call.infix ? call.head : call.span,
           word ? fmt::format("unknown initial value {}", quoted(call.text)) : "expected an initial value",
-          hint.empty() || call.kind == Ast::Kind::Name ? std::string(kInitHint) : hint);
-      return false;
-    }
-    if (call.items.size() != def->numbers) {
-      reporter_.error(call.span, fmt::format("{}({}) takes {} number{}, {} given", def->name, def->params,
-                                             def->numbers, def->numbers == 1 ? "" : "s", call.items.size()));
+          call.kind == Ast::Kind::Integer || call.kind == Ast::Kind::Real
+              ? fmt::format("write constant({})", call.text)
+          : hint.empty() || call.kind == Ast::Kind::Name ? std::string(kInitHint)
+                                                         : hint);
       return false;
     }
     return numbers(call, *def, result);
   }
 
   bool numbers(const Ast& call, const InitDef& def, Init& result) {
+    std::vector<Parameter> wanted;
+    for (std::string_view rest = def.params; !rest.empty();) {
+      const std::size_t comma = std::min(rest.find(", "), rest.size());
+      wanted.push_back({std::string(rest.substr(0, comma))});
+      rest.remove_prefix(std::min(comma + 2, rest.size()));
+    }
+    const std::optional<Bound> bound =
+        bind_arguments(reporter_, call, 0, wanted, fmt::format("{}({})", def.name, def.params));
+    if (!bound) return false;
     std::array<double, 2> values{};
-    for (std::size_t i = 0; i < def.numbers; ++i) {
-      if (!call.keys[i].empty() && def.params.find(call.keys[i]) == std::string_view::npos) {
-        reporter_.error(call.key_spans[i],
-                        fmt::format("{} has no argument {}", def.name, quoted(call.keys[i])),
-                        fmt::format("write {}({})", def.name, def.params));
-        return false;
-      }
-      const std::optional<double> value = evaluate_real(reporter_, dims_, call.items[i], "an initial value");
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const std::optional<double> value =
+          evaluate_real(reporter_, dims_, *(*bound)[i][0], "an initial value");
       if (!value) return false;
       values[i] = *value;
     }
     result = {def.kind, values[0], values[1]};
     if (def.kind == Init::Kind::Normal && values[0] < 0) {
-      reporter_.error(call.items[0].span, fmt::format("a standard deviation of {}", values[0]));
+      reporter_.error(call.items[0].span, fmt::format("a standard deviation cannot be {}", values[0]));
       return false;
     }
     if (def.kind == Init::Kind::Uniform && values[0] >= values[1]) {

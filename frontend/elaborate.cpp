@@ -38,7 +38,7 @@ void Elaborator::unused_blocks() {
     if (seen_.contains(&block)) continue;
     Builder builder("unused");
     Bindings params;
-    for (const ParamSpec& spec : block.all_params) params[name + "." + spec.name] = {};
+    for (const ParamSpec& spec : block.all_params) params[name + "." + spec.name] = {std::nullopt, spec.span};
     Frame frame{builder, &block, name + ".", block.graph, block.uses, params, {}};
     run_block(frame, Slots(block.args.size()));
   }
@@ -49,7 +49,7 @@ bool Elaborator::step(Span span) {
   if (++steps_ <= kMaxSteps) return true;
   stopped_ = true;
   reporter_.error(span, fmt::format("the model has more than {} operations", kMaxSteps),
-                  "repeat(block, ...) counts a block once");
+                  "blocks that call blocks multiply; a repeated block counts once");
   return false;
 }
 
@@ -109,7 +109,9 @@ Operand Elaborator::operand(Frame& frame, const Ast& ast, const std::string& bas
     case Ast::Kind::Real:
       return {std::nullopt, Attr{ast.real}};
     case Ast::Kind::Name:
-      return resolve(frame, ast);
+      if (ast.text != "true" && ast.text != "false" && ast.text != "none") return resolve(frame, ast);
+      reporter_.error(ast.span, fmt::format("expected a tensor, found {}", ast.text));
+      return {};
     case Ast::Kind::String:
     case Ast::Kind::List:
       reporter_.error(ast.span, fmt::format("expected a tensor, found a {}",
@@ -153,6 +155,7 @@ Operand Elaborator::resolve(const Frame& frame, const Ast& ast) {
 }
 
 void Elaborator::report_unknown_name(const Frame& frame, const Ast& ast) {
+  if (reporter_.reported(ast.span.begin)) return;  // a block that is inlined again
   std::string message = fmt::format("unknown name {}", quoted(ast.text)), hint;
   for (const Statement& statement : frame.statements)
     for (const Named& result : statement.results)
@@ -162,13 +165,12 @@ void Elaborator::report_unknown_name(const Frame& frame, const Ast& ast) {
       }
   const bool outside =
       frame.block != nullptr && (top_names_->contains(ast.text) || scope_.params.contains(ast.text));
-  const std::string owner = ast.text.substr(0, ast.text.find('.'));
   if (hint.empty() && outside)
     hint = fmt::format("a block sees its own arguments only; pass '{}' as one", ast.text);
   else if (hint.empty() && (find_op(ast.text) != nullptr || blocks_.contains(ast.text)))
     hint = fmt::format("to call it, write {}(...)", ast.text);
-  else if (hint.empty() && owner != ast.text && blocks_.contains(owner))
-    hint = "of a block, only parameters have a name outside; return the value from the block";
+  else if (hint.empty() && scope_.inner.contains(frame.path + ast.text))
+    hint = "outside a block, only its parameters have names; return the value from the block";
   if (hint.empty()) hint = did_you_mean(ast.text, known_names(frame));
   reporter_.error(ast.span, std::move(message), std::move(hint));
 }

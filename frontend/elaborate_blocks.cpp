@@ -8,6 +8,19 @@
 namespace shardc::frontend {
 namespace {
 
+std::vector<Parameter> parameters_of(const Block& block) {
+  std::vector<Parameter> parameters;
+  for (const Named& arg : block.args) parameters.push_back({arg.name});
+  return parameters;
+}
+
+// "x, mem, " or "x, mem"
+std::string listed(const std::vector<Named>& args, bool more = true) {
+  std::string text;
+  for (const Named& arg : args) text += arg.name + ", ";
+  return more || text.empty() ? text : text.substr(0, text.size() - 2);
+}
+
 const Use* use_of(const Frame& frame, const Block& block) {
   const auto it =
       std::find_if(frame.uses.begin(), frame.uses.end(), [&](const Use& u) { return u.block == &block; });
@@ -16,37 +29,32 @@ const Use* use_of(const Frame& frame, const Block& block) {
 
 }  // namespace
 
-std::optional<Slots> Elaborator::block_arguments(Frame& frame, const Ast& ast, std::size_t skip,
-                                                 const Block& block, const std::string& base) {
-  std::vector<Parameter> wanted;
-  std::vector<std::string> names;
-  for (const Named& arg : block.args) {
-    wanted.push_back({arg.name, true});
-    names.push_back(arg.name);
-  }
-  const auto bound = bind_arguments(reporter_, ast, skip, wanted,
-                                    fmt::format("{}({})", block.name.name, fmt::join(names, ", ")));
-  if (!bound) return std::nullopt;
+Slots Elaborator::block_arguments(Frame& frame, const Bound& bound, const Block& block,
+                                  const std::string& base) {
   Slots values;
-  for (const std::vector<const Ast*>& given : *bound)
-    values.push_back(tensor(frame, operand(frame, *given[0], base), {}, base, given[0]->span));
+  for (std::size_t i = 0; i < block.args.size(); ++i) {
+    const Ast& argument = *bound[i][0];
+    values.push_back(tensor(frame, operand(frame, argument, base), {}, base, argument.span));
+  }
   return values;
 }
 
 Values Elaborator::inline_block(Frame& frame, const Ast& ast, const Block& block, const std::string& base) {
-  auto arguments = block_arguments(frame, ast, 0, block, base);
-  if (!arguments) arguments.emplace(block.args.size());
+  const std::optional<Bound> bound =
+      bind_arguments(reporter_, ast, 0, parameters_of(block),
+                     fmt::format("{}({})", block.name.name, listed(block.args, false)));
+  const Slots arguments = bound ? block_arguments(frame, *bound, block, base) : Slots(block.args.size());
   const Use* use = use_of(frame, block);
   if (use == nullptr || use->repeated) return std::nullopt;  // reported by uses_in and resolve_uses
   Frame inner{frame.builder, &block, frame.path + block.name.name + ".", block.graph, block.uses,
               frame.params,  {}};
   used_at_.push_back(ast.span);
-  const Slots returned = run_block(inner, *arguments);
+  const Slots returned = run_block(inner, arguments);
   used_at_.pop_back();
   std::vector<ValueId> values;
   for (const std::optional<ValueId>& value : returned)
     if (value) values.push_back(*value);
-  return values.size() == returned.size() ? Values(std::move(values)) : std::nullopt;
+  return !values.empty() && values.size() == returned.size() ? Values(std::move(values)) : std::nullopt;
 }
 
 Slots Elaborator::run_block(Frame& frame, const Slots& arguments) {
@@ -70,7 +78,6 @@ Values Elaborator::repeat(Frame& frame, const Ast& ast, const std::vector<std::s
                           const std::string& base) {
   const auto it = ast.items.empty() ? blocks_.end() : blocks_.find(ast.items[0].text);
   const bool named = !ast.items.empty() && ast.items[0].kind == Ast::Kind::Name && ast.keys[0].empty();
-  const auto times = std::find(ast.keys.begin(), ast.keys.end(), "times");
   if (!named || it == blocks_.end()) {
     std::vector<std::string> known;
     for (const auto& [name, block] : blocks_) known.push_back(name);
@@ -81,17 +88,15 @@ Values Elaborator::repeat(Frame& frame, const Ast& ast, const std::vector<std::s
         hint.empty() ? "write repeat(block, x, times=L)" : hint);
     return std::nullopt;
   }
-  if (times == ast.keys.end())
-    reporter_.error(ast.span, "repeat needs 'times'", "write repeat(block, x, times=L)");
   const Block& block = it->second;
-  Ast call = ast;  // the block's own arguments
-  if (times != ast.keys.end()) {
-    const auto at = times - ast.keys.begin();
-    call.keys.erase(call.keys.begin() + at);
-    call.items.erase(call.items.begin() + at);
-    call.key_spans.erase(call.key_spans.begin() + at);
-  }
-  const auto arguments = block_arguments(frame, call, 1, block, base);
+  std::vector<Parameter> wanted = parameters_of(block);
+  wanted.push_back({"times"});
+  const std::optional<Bound> bound = bind_arguments(
+      reporter_, ast, 1, wanted, fmt::format("repeat({}, {}times=...)", block.name.name, listed(block.args)));
+  const bool positional = bound && std::find(ast.keys.begin(), ast.keys.end(), "times") == ast.keys.end();
+  if (positional) reporter_.error(bound->back()[0]->span, "repeat takes 'times' by name", "write times=...");
+  std::optional<Slots> arguments;
+  if (bound && !positional) arguments = block_arguments(frame, *bound, block, base);
   return repeat_block(frame, ast, block, arguments, names);
 }
 
@@ -99,8 +104,8 @@ Values Elaborator::repeat_block(Frame& frame, const Ast& ast, const Block& block
                                 const std::optional<Slots>& arguments,
                                 const std::vector<std::string>& names) {
   const Use* use = use_of(frame, block);
-  if (use == nullptr) return std::nullopt;  // reported by resolve_uses
   const std::size_t carried = block.returns.size();
+  if (use == nullptr || carried == 0) return std::nullopt;  // reported by resolve_uses, parse_block
   if (carried > block.args.size()) {
     reporter_.error(
         block.returns[block.args.size()].span,
@@ -137,7 +142,7 @@ Values Elaborator::repeat_block(Frame& frame, const Ast& ast, const Block& block
 }
 
 void Elaborator::add_param(Builder& body, const std::string& name, const ParamSpec& spec, Bindings& params) {
-  Binding binding;
+  Binding binding{std::nullopt, spec.span};
   if (spec.declaration) {
     Arg arg{.role = Arg::Role::Body};
     arg.dims = spec.declaration->dims;

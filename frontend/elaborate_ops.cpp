@@ -58,6 +58,7 @@ Values Elaborator::call(Frame& frame, const Ast& ast, const std::vector<std::str
 }
 
 void Elaborator::report_unknown_function(const Ast& ast) {
+  if (reporter_.reported(ast.head.begin)) return;  // a block that is inlined again
   std::vector<std::string> known = op_names();
   for (const auto& [name, block] : blocks_) known.push_back(name);
   known.emplace_back("repeat");

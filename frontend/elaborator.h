@@ -79,9 +79,7 @@ class Elaborator {
   // Adds the sizes of new values to the running total, which has a limit.
   Values account(const Frame& frame, Span span, std::vector<ValueId> values);
   // --- elaborate_blocks.cpp
-  // Arguments of a block; unknown ones are nothing. Nothing at all: they do not fit the block.
-  std::optional<Slots> block_arguments(Frame& frame, const Ast& ast, std::size_t skip, const Block& block,
-                                       const std::string& base);
+  Slots block_arguments(Frame& frame, const Bound& bound, const Block& block, const std::string& base);
   Values inline_block(Frame& frame, const Ast& ast, const Block& block, const std::string& base);
   // The statements of the frame's block; its results.
   Slots run_block(Frame& frame, const Slots& arguments);

@@ -24,13 +24,19 @@ constexpr Operator kOperators[] = {
     {"*", "multiply", 2}, {"/", "divide", 2},
 };
 
-// Signs of Python that the language does not have, and what it has in their place.
+// What cannot follow an expression, and what to write in its place.
 struct Foreign {
   std::string_view sign, hint;
 };
 constexpr Foreign kForeign[] = {
     {"**", "write power(x, 2) or square(x)"},
-    {"//", "write floor_divide(x, y)"},
+    {"//", "write floor(x / y)"},
+    {")", "no parenthesis is open"},
+    {"]", "no bracket is open"},
+    {"and", "write logical_and(x, y)"},
+    {"or", "write logical_or(x, y)"},
+    {"not", "write logical_not(x)"},
+    {"if", "write where(condition, x, y)"},
     {"[", "use slice(...) or take(...) to read part of a tensor"},
     {"=", "'==' compares; key=value stands only inside a call"},
 };
@@ -125,10 +131,12 @@ void Parser::tokenize(std::string_view text, const std::vector<std::size_t>& off
       n = number_length(rest);
       const std::string number(rest.substr(0, n));
       if (n < rest.size() && (letter(rest[n]) || rest[n] == '.')) {
-        const std::size_t m = n + std::max<std::size_t>(name_length(rest.substr(n)), 1);
+        std::size_t m = n;
+        while (m < rest.size() && (letter(rest[m]) || digit(rest[m]) || rest[m] == '.')) ++m;
         fail(span(i, i + m), fmt::format("malformed number {}", quoted(rest.substr(0, m))),
-             letter(rest[n]) ? fmt::format("a product is written {} * {}", number, rest.substr(n, m - n))
-                             : "");
+             letter(rest[n]) && number != "0"
+                 ? fmt::format("a product is written {} * {}", number, rest.substr(n, m - n))
+                 : "");
       }
       const bool whole = number.find_first_of(".eE") == std::string::npos;
       tokens_.push_back({whole ? Token::Kind::Integer : Token::Kind::Real, span(i, i + n), number});
@@ -145,7 +153,10 @@ void Parser::tokenize(std::string_view text, const std::vector<std::size_t>& off
       if (sign == std::end(kSigns)) {
         while (n < rest.size() && (static_cast<unsigned char>(rest[n]) & 0xC0) == 0x80) ++n;
         fail(span(i, i + n), fmt::format("unexpected character {}", quoted(rest.substr(0, n))),
-             c == '@' ? "write matmul(a, b)" : "");
+             c == '@'                                ? "write matmul(a, b)"
+             : c == '%'                              ? "write x - y * floor(x / y)"
+             : static_cast<unsigned char>(c) >= 0x80 ? "names have the letters a to z, digits and '_'"
+                                                     : "");
       } else {
         n = sign->size();
         tokens_.push_back({Token::Kind::Sign, span(i, i + n), std::string(*sign)});
@@ -172,7 +183,7 @@ bool Parser::finish() {
   if (failed_) return false;
   if (at_end()) return true;
   for (const Foreign& foreign : kForeign)
-    if (at(foreign.sign)) {
+    if (peek().text == foreign.sign && peek().kind != Token::Kind::String) {
       fail(here(), fmt::format("unexpected '{}'", foreign.sign), std::string(foreign.hint));
       return false;
     }
@@ -195,7 +206,7 @@ std::optional<std::int64_t> Parser::integer(std::string_view what) {
 
 bool Parser::adopt(Ast& parent, Ast item) {
   parent.depth = std::max(parent.depth, item.depth + 1);
-  if (parent.depth > kMaxDepth) too_deep(item.span);
+  if (parent.depth > kMaxDepth) too_deep(parent.kind == Ast::Kind::Call ? parent.head : item.span);
   parent.items.push_back(std::move(item));
   if (parent.infix) parent.keys.emplace_back(), parent.key_spans.emplace_back();
   return !failed_;

@@ -65,8 +65,7 @@ class ModelReader {
         const Yaml& key = node->keys[i];
         if (!check_name(reporter_, {key.text, key.span}, "a dimension")) continue;
         const auto it = overrides_.find(key.text);
-        dims_.emplace(key.text,
-                      it != overrides_.end() ? std::optional(it->second) : read_dim(key, node->items[i]));
+        dims_.emplace(key.text, it != overrides_.end() ? std::optional(it->second) : read_dim(*node, i));
         left.erase(key.text);
       }
     }
@@ -80,11 +79,26 @@ class ModelReader {
             error_at({"--set"}, fmt::format("dimension '{}' must be at least 1, not {}", name, size)));
   }
 
-  std::optional<std::int64_t> read_dim(const Yaml& key, const Yaml& value) {
-    if (!expect(reporter_, value, Yaml::Kind::Scalar, key.span, "a size")) return std::nullopt;
-    const std::optional<Ast> ast = parse_expression(reporter_, value);
-    return ast ? evaluate_integer(reporter_, dims_, *ast, 1, fmt::format("dimension '{}'", key.text))
-               : std::nullopt;
+  std::optional<std::int64_t> read_dim(const Yaml& section, std::size_t i) {
+    const Yaml& key = section.keys[i];
+    if (!expect(reporter_, section.items[i], Yaml::Kind::Scalar, key.span, "a size")) return std::nullopt;
+    const std::optional<Ast> ast = parse_expression(reporter_, section.items[i]);
+    if (!ast || mentions_later(section, i, *ast)) return std::nullopt;
+    return evaluate_integer(reporter_, dims_, *ast, 1, fmt::format("dimension '{}'", key.text));
+  }
+
+  // A dimension may be an expression of those above it; one of those below it is reported.
+  bool mentions_later(const Yaml& section, std::size_t i, const Ast& ast) {
+    bool found = false;
+    for (const Ast& item : ast.items) found |= mentions_later(section, i, item);
+    if (ast.kind != Ast::Kind::Name || dims_.contains(ast.text)) return found;
+    for (std::size_t later = i; later < section.keys.size(); ++later) {
+      if (section.keys[later].text != ast.text) continue;
+      reporter_.error(ast.span, fmt::format("dimension '{}' is used before it is declared", ast.text),
+                      "move it to the front");
+      return true;
+    }
+    return found;
   }
 
   void read_blocks() {
@@ -100,7 +114,6 @@ class ModelReader {
     if (node == nullptr) return;
     if (!expect(reporter_, *node, Yaml::Kind::Map, fields_.key_span("inputs"), "a map of 'name: type'"))
       return;
-    refuse_duplicates(reporter_, *node, "input");
     for (std::size_t i = 0; i < node->items.size() && !reporter_.full(); ++i) {
       const Named name{node->keys[i].text, node->keys[i].span};
       if (!check_name(reporter_, name, "an input")) continue;
@@ -127,7 +140,7 @@ class ModelReader {
     for (const Use& use : uses_)
       for (const ParamSpec& spec : params_of(use))
         scope_.params[spec.name] = {add_arg({spec.name, use.span}, spec.declaration, Arg::Role::Param),
-                                    use.span};
+                                    spec.span};
   }
 
   std::optional<ValueId> add_arg(const Named& name, const std::optional<Declaration>& declaration,
@@ -178,20 +191,18 @@ class ModelReader {
   void read_train(Train& train) {
     const Yaml* node = section("train");
     if (node == nullptr) return;
-    const std::optional<TrainSection> section =
-        parse_train(reporter_, dims_, *node, fields_.key_span("train"));
-    if (!section) return;
-    train = section->train;
-    const Binding* loss = find(section->loss);
+    const TrainSection section = parse_train(reporter_, dims_, *node, fields_.key_span("train"));
+    train = section.train;
+    const Binding* loss = section.loss.name.empty() ? nullptr : find(section.loss);
     if (loss == nullptr || !loss->value) return;
     const Type& type = builder_.type(*loss->value);
     if (type.rank() != 0 || kind_of(type.dtype) != Kind::Float)
       reporter_.error(
-          section->loss.span,
-          fmt::format("the loss must be a scalar float, '{}' is {}", section->loss.name, to_string(type)),
-          type.rank() > 0 ? fmt::format("take mean({})", section->loss.name) : "");
-    else if (!outputs_.contains(section->loss.name))
-      builder_.output({.name = section->loss.name, .value = *loss->value});
+          section.loss.span,
+          fmt::format("the loss must be a scalar float, '{}' is {}", section.loss.name, to_string(type)),
+          type.rank() > 0 ? fmt::format("take mean({})", section.loss.name) : "");
+    else if (!outputs_.contains(section.loss.name))
+      builder_.output({.name = section.loss.name, .value = *loss->value});
   }
 
   void read_sharding(Hints& hints) {
@@ -270,12 +281,9 @@ class ModelReader {
 
 }  // namespace
 
-Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
-  const Source source(file, std::string(text));
-  TRY(const Done readable, check_text(source));
-  static_cast<void>(readable);
-  TRY(const Yaml root, parse_yaml(source));
-  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+namespace {
+
+Result<Model> read_model(const Source& source, const Yaml& root, const Overrides& dims) {
   Reporter reporter(source);
   ModelReader reader(reporter, root, dims);
   Model model = reader.read();
@@ -283,6 +291,46 @@ Result<Model> parse_model(std::string_view text, const std::string& file, const 
   errors.insert(errors.begin(), reader.override_errors_.begin(), reader.override_errors_.end());
   if (!errors.empty()) return errors;
   return model;
+}
+
+// With microbatches the graph is that of one: the same model with its batch dimension, the leading one of
+// every input, divided.
+Result<Overrides> microbatch_dims(const Model& model, const std::string& file, Overrides dims) {
+  const std::int64_t n = model.train.microbatches;
+  std::string batch;
+  for (const Arg& arg : model.graph.args) {
+    if (arg.role != Arg::Role::Input) continue;
+    const Value& value = model.graph[arg.value];
+    const std::string name = arg.dims.empty() ? "" : arg.dims[0];
+    if (name.empty() || (!batch.empty() && name != batch))
+      return error_at(
+          {file},
+          fmt::format("microbatches cut the batch, but input '{}' is {}", value.name, to_string(value.type)),
+          "give every input the same named leading dimension");
+    batch = name;
+    if (value.type.shape[0] % n != 0)
+      return error_at(
+          {file},
+          fmt::format("{} microbatches do not divide the batch {} = {}", n, batch, value.type.shape[0]),
+          "choose a divisor");
+    dims.insert_or_assign(batch, value.type.shape[0] / n);
+  }
+  if (batch.empty()) return error_at({file}, "microbatches cut the batch, but the model has no inputs");
+  return dims;
+}
+
+}  // namespace
+
+Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
+  const Source source(file, std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  TRY(const Yaml root, parse_yaml(source));
+  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+  TRY(Model model, read_model(source, root, dims));
+  if (model.train.microbatches == 1) return model;
+  TRY(const Overrides smaller, microbatch_dims(model, file, dims));
+  return read_model(source, root, smaller);
 }
 
 Result<Model> load_model(const std::string& path, const Overrides& dims) {

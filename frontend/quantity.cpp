@@ -19,7 +19,8 @@ constexpr Unit kSizes[] = {
     {"TiB", 0x1p40},  {"PiB", 0x1p50},   {"bit", 0.125},  {"kbit", 125.0},    {"Mbit", 1.25e5},
     {"Gbit", 1.25e8}, {"Tbit", 1.25e11},
 };
-constexpr Unit kTimes[] = {{"s", 1}, {"ms", 1e-3}, {"us", 1e-6}, {"µs", 1e-6}, {"ns", 1e-9}};
+constexpr Unit kRates[] = {{"", 1}, {"FLOP/s", 1}, {"GFLOP/s", 1e9}, {"TFLOP/s", 1e12}, {"PFLOP/s", 1e15}};
+constexpr Unit kTimes[] = {{"s", 1}, {"ms", 1e3}, {"us", 1e6}, {"µs", 1e6}, {"ns", 1e9}};  // to be divided by
 
 struct MeasureDef {
   std::string_view what, example;
@@ -32,6 +33,10 @@ MeasureDef describe(Measure measure) {
       return {"a bandwidth", "450GB/s or 400Gbit/s"};
     case Measure::Seconds:
       return {"a time", "2us or 0.5ms"};
+    case Measure::FlopsPerSecond:
+      return {"a rate of operations", "67e12 or 67TFLOP/s"};
+    case Measure::Fraction:
+      return {"a fraction", "0.6"};
   }
   return {};
 }
@@ -42,6 +47,8 @@ std::optional<double> factor_of(std::string_view unit, Measure measure) {
         std::find_if(std::begin(table), std::end(table), [&](const Unit& u) { return u.name == name; });
     return it == std::end(table) ? std::nullopt : std::optional(it->factor);
   };
+  if (measure == Measure::Fraction) return unit.empty() ? std::optional(1.0) : std::nullopt;
+  if (measure == Measure::FlopsPerSecond) return find(kRates, unit);
   if (measure == Measure::Seconds) return find(kTimes, unit);
   if (measure == Measure::Bytes) return find(kSizes, unit);
   return unit.ends_with("/s") ? find(kSizes, unit.substr(0, unit.size() - 2)) : std::nullopt;
@@ -61,7 +68,8 @@ std::string hint_for(std::string_view unit, Measure measure) {
 
 std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span owner, Measure measure) {
   const MeasureDef def = describe(measure);
-  const std::string what = fmt::format("{} with its unit", def.what);
+  const bool bare = measure == Measure::Fraction || measure == Measure::FlopsPerSecond;
+  const std::string what = fmt::format("{}{}", def.what, bare ? "" : " with its unit");
   if (!expect(reporter, node, Yaml::Kind::Scalar, owner, what)) return std::nullopt;
   const std::vector<std::size_t> offsets = offsets_of(reporter.source(), node);
   const std::string_view text = node.text;
@@ -84,10 +92,14 @@ std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span 
                    hint_for(unit, measure));
     return std::nullopt;
   }
-  value *= *factor;
-  if (value > 0 || (value == 0 && measure == Measure::Seconds)) return value;
-  reporter.error(node.span, fmt::format("{} must be {}", def.what,
-                                        measure == Measure::Seconds ? "0 or more" : "more than 0"));
+  value = measure == Measure::Seconds ? value / *factor : value * *factor;
+  const bool legal = value > 0 || (value == 0 && measure == Measure::Seconds);
+  if (legal && (value <= 1 || measure != Measure::Fraction)) return value;
+  reporter.error(node.span, fmt::format("{} must be {}, not {}", def.what,
+                                        measure == Measure::Seconds    ? "0 or more"
+                                        : measure == Measure::Fraction ? "above 0 and at most 1"
+                                                                       : "more than 0",
+                                        quoted(text)));
   return std::nullopt;
 }
 

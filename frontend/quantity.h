@@ -1,4 +1,5 @@
-// Numbers with units: 80GB, 1.5GiB, 450GB/s, 400Gbit/s, 2us.
+// Numbers with units: 80GB, 1.5GiB, 450GB/s, 400Gbit/s, 2us, 67TFLOP/s. Operations per second may lack
+// theirs.
 #pragma once
 
 #include <optional>
@@ -7,9 +8,10 @@
 
 namespace shardc::frontend {
 
-enum class Measure : std::uint8_t { Bytes, BytesPerSecond, Seconds };
+enum class Measure : std::uint8_t { Bytes, BytesPerSecond, Seconds, FlopsPerSecond, Fraction };
 
-// Reports what is wrong, and then returns nothing. Bytes and bandwidths are positive, times may be 0.
+// Reports what is wrong, and then returns nothing. Times may be 0, all others are positive; a fraction is at
+// most 1.
 std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span owner, Measure measure);
 
 }  // namespace shardc::frontend

@@ -83,6 +83,11 @@ void Reporter::error(Span span, std::string message, std::string hint) {
   full_ = errors_.size() >= kMaxErrors;
 }
 
+bool Reporter::reported(std::size_t begin) const {
+  const auto it = seen_.lower_bound({begin, ""});
+  return it != seen_.end() && it->first == begin;
+}
+
 Diagnostics Reporter::finish() && {
   std::stable_sort(errors_.begin(), errors_.end(), [](const Diagnostic& a, const Diagnostic& b) {
     return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);

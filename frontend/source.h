@@ -49,6 +49,7 @@ class Reporter {
   explicit Reporter(const Source& source) : source_(source) {}
 
   void error(Span span, std::string message, std::string hint = {});
+  bool reported(std::size_t begin) const;  // is a mistake known that begins there?
   bool failed() const { return !errors_.empty(); }
   bool full() const { return full_; }  // there are so many that work may stop
   const Source& source() const { return source_; }

@@ -76,16 +76,14 @@ std::optional<std::string> precision(Reporter& reporter, const Yaml& node, Span 
 
 }  // namespace
 
-std::optional<TrainSection> parse_train(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner) {
+TrainSection parse_train(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner) {
   const Fields fields(reporter, node, owner, "train", {"loss!", "optimizer!", "microbatches", "precision"});
   TrainSection section;
-  bool fine = true;
   const auto scalar = [&](std::string_view key, std::string_view what) -> const Yaml* {
     const Yaml* value = fields.get(key);
-    if (value == nullptr || expect(reporter, *value, Yaml::Kind::Scalar, fields.key_span(key), what))
-      return value;
-    fine = false;
-    return nullptr;
+    const bool fine =
+        value != nullptr && expect(reporter, *value, Yaml::Kind::Scalar, fields.key_span(key), what);
+    return fine ? value : nullptr;
   };
   if (const Yaml* loss = scalar("loss", "the name of a scalar")) {
     const std::vector<Named> names = parse_names(reporter, *loss, loss->span, "the name of a scalar");
@@ -104,7 +102,6 @@ std::optional<TrainSection> parse_train(Reporter& reporter, const Dims& dims, co
   }
   if (const Yaml* text = fields.get("precision"))
     if (auto name = precision(reporter, *text, fields.key_span("precision"))) section.train.precision = *name;
-  if (!fine || section.train.loss.empty() || section.train.optimizer.name.empty()) return std::nullopt;
   return section;
 }
 

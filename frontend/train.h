@@ -15,9 +15,10 @@ namespace shardc::frontend {
 
 struct TrainSection {
   Train train;
-  Named loss;  // for the check against the graph
+  Named loss;  // empty: missing
 };
 
-std::optional<TrainSection> parse_train(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner);
+// What is wrong is reported, and left out.
+TrainSection parse_train(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner);
 
 }  // namespace shardc::frontend

@@ -167,13 +167,14 @@ struct Rewording {
 };
 constexpr Rewording kRewordings[] = {
     {"illegal map value", "unexpected ':'",
-     "is the line indented as its neighbours? quote a text that contains ': '"},
-    {"illegal block entry", "unexpected '-'", "is the line indented as its neighbours?"},
-    {"end of map not found", "expected 'name: value' here", "is the line indented as its neighbours?"},
-    {"end of sequence not found", "expected '- item' here", "is the line indented as its neighbours?"},
+     "is the line indented like its neighbours? quote a text that contains ': '"},
+    {"illegal block entry", "unexpected '-'", "is the line indented like its neighbours?"},
+    {"end of map not found", "expected 'name: value' here", "is the line indented like its neighbours?"},
+    {"end of sequence not found", "expected '- item' here", "is the line indented like its neighbours?"},
     {"end of map flow not found", "expected ',' or '}' here",
-     "quote a text that follows a '}' or contains one"},
-    {"end of sequence flow not found", "expected ',' or ']' here", "quote a text that contains brackets"},
+     "inside { } and [ ], quote a text that has brackets or commas: \"f32[B, S]\""},
+    {"end of sequence flow not found", "expected ',' or ']' here",
+     "inside { } and [ ], quote a text that has brackets or commas: \"f32[B, S]\""},
     {"illegal flow end", "a closing bracket that nothing opened", ""},
     {"unknown token", "a text cannot begin with this character", "quote it"},
     {"the referenced anchor is not defined", "YAML anchors and aliases are not supported",
@@ -200,7 +201,7 @@ std::string_view name_of(Yaml::Kind kind) {
     case Yaml::Kind::List:
       return "a list";
     case Yaml::Kind::Map:
-      return "a map of 'name: value'";
+      return "a map";
   }
   return "";
 }
@@ -249,7 +250,7 @@ Fields::Fields(Reporter& reporter, const Yaml& node, Span owner, std::string_vie
   std::vector<std::string> known;
   for (std::string_view key : keys) known.emplace_back(key.substr(0, key.find('!')));
   if (!expect(reporter, node, Yaml::Kind::Map, owner,
-              fmt::format("{} with {}", what, fmt::join(known, ", "))))
+              fmt::format("{}, a map with the keys {}", what, fmt::join(known, ", "))))
     return;
   refuse_duplicates(reporter, node, "key");
   for (const Yaml& key : node.keys) {
@@ -258,10 +259,12 @@ Fields::Fields(Reporter& reporter, const Yaml& node, Span owner, std::string_vie
     if (hint.empty()) hint = fmt::format("the keys of {} are {}", what, fmt::join(known, ", "));
     reporter.error(key.span, fmt::format("unknown key {} in {}", quoted(key.text), what), std::move(hint));
   }
+  std::vector<std::string> missing;
   for (std::string_view key : keys) {
     if (!key.ends_with('!') || get(key.substr(0, key.size() - 1)) != nullptr) continue;
-    reporter.error(owner, fmt::format("{} needs '{}'", what, key.substr(0, key.size() - 1)));
+    missing.push_back(fmt::format("'{}'", key.substr(0, key.size() - 1)));
   }
+  if (!missing.empty()) reporter.error(owner, fmt::format("{} needs {}", what, fmt::join(missing, ", ")));
 }
 
 const Yaml* Fields::get(std::string_view key) const {

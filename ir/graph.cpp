@@ -4,34 +4,17 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
+
+#include "ir/spelling.h"
 
 namespace shardc {
-namespace {
-
-std::string float_text(double value) {
-  std::string text = fmt::format("{}", value);
-  const bool looks_like_int = text.find_first_not_of("-0123456789") == std::string::npos;
-  return looks_like_int ? text + ".0" : text;
-}
-
-std::string quoted(const std::string& text) {
-  std::string result = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c;
-  }
-  return result + "\"";
-}
-
-}  // namespace
 
 std::string to_string(const Attr& attr) {
   struct Visitor {
     std::string operator()(Attr::None) const { return "none"; }
     std::string operator()(bool b) const { return b ? "true" : "false"; }
     std::string operator()(std::int64_t i) const { return fmt::format("{}", i); }
-    std::string operator()(double d) const { return float_text(d); }
+    std::string operator()(double d) const { return spell_float(d); }
     std::string operator()(const std::string& s) const { return quoted(s); }
     std::string operator()(const AttrList& list) const {
       std::string text;
@@ -62,11 +45,11 @@ std::string to_string(const Init& init) {
     case Init::Kind::Ones:
       return "ones()";
     case Init::Kind::Constant:
-      return fmt::format("constant({})", float_text(init.a));
+      return fmt::format("constant({})", spell_float(init.a));
     case Init::Kind::Normal:
-      return fmt::format("normal({})", float_text(init.a));
+      return fmt::format("normal({})", spell_float(init.a));
     case Init::Kind::Uniform:
-      return fmt::format("uniform({}, {})", float_text(init.a), float_text(init.b));
+      return fmt::format("uniform({}, {})", spell_float(init.a), spell_float(init.b));
   }
   return {};
 }

@@ -1,6 +1,8 @@
 #include "ir/nest.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "ir/support/check.h"
 
@@ -63,7 +65,8 @@ std::vector<FactorId> compound(const LoopNest& nest, const Affine& dim, std::int
   if (dim.offset != 0) return {};
   std::vector<Term> terms = dim.terms;  // minor to major; factors of size one below their neighbours
   std::sort(terms.begin(), terms.end(), [&](const Term& a, const Term& b) {
-    return std::pair(a.coefficient, nest[a.factor].size) < std::pair(b.coefficient, nest[b.factor].size);
+    return std::tuple(a.coefficient, nest[a.factor].size, b.factor) <
+           std::tuple(b.coefficient, nest[b.factor].size, a.factor);
   });
   std::int64_t product = 1;
   std::vector<FactorId> factors;
@@ -113,8 +116,9 @@ LoopNest normalize(const LoopNest& nest, std::vector<int>* used) {
   std::vector<FactorId> order;
   for (const Affine& dim : nest.output) {
     std::vector<Term> terms = dim.terms;
-    std::stable_sort(terms.begin(), terms.end(),
-                     [](const Term& a, const Term& b) { return a.coefficient > b.coefficient; });
+    std::stable_sort(terms.begin(), terms.end(), [&](const Term& a, const Term& b) {  // as compound() does
+      return std::pair(a.coefficient, nest[a.factor].size) > std::pair(b.coefficient, nest[b.factor].size);
+    });
     for (const Term& term : terms) order.push_back(term.factor);
   }
   for (FactorId f : nest.reduced()) order.push_back(f);

@@ -1,11 +1,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <array>
-#include <functional>
 #include <numeric>
-#include <unordered_set>
 
 #include "ir/spelling.h"
 #include "ir/text.h"
@@ -34,20 +31,6 @@ std::string spell_dims(const LoopNest& nest, const Mesh* mesh) {
   return "[" + joined(dims) + "]";
 }
 
-// The operands in the order in which the body first loads them: what a reader can infer.
-std::vector<int> order_of_loads(const Expr& body) {
-  std::vector<int> order;
-  std::unordered_set<const ExprNode*> seen;
-  std::function<void(const Expr&)> visit = [&](const Expr& e) {
-    if (!seen.insert(e.get()).second) return;
-    if (e->fn == Fn::Load && std::find(order.begin(), order.end(), e->index) == order.end())
-      order.push_back(e->index);
-    for (const Expr& arg : e->args) visit(arg);
-  };
-  visit(body);
-  return order;
-}
-
 std::string spell_right_side(const LoopNest& nest, const Mesh* mesh, const Strings& operands) {
   std::string text = spell_body(nest, operands);
   if (nest.combine != Combine::None) {
@@ -57,7 +40,7 @@ std::string spell_right_side(const LoopNest& nest, const Mesh* mesh, const Strin
   }
   std::vector<int> in_order(operands.size());
   std::iota(in_order.begin(), in_order.end(), 0);
-  if (order_of_loads(nest.body) == in_order) return text;
+  if (load_order(nest.body) == in_order) return text;  // as a reader infers
   return fmt::format("{} reads ({})", text, joined(spell_operands(nest, operands)));
 }
 

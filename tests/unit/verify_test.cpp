@@ -26,7 +26,7 @@ constexpr std::string_view kGood = R"(graph g {
   param %s: f32[3, 8, 4] = zeros()
   state %n: i64[] = zeros()
   %y: f32[i=8, j=6] = sum[k=4](%x[i, k] * %w[k, j])
-  %h: f32[(i=8 j=4)] = exp(%x[i, j])
+  %h: f32[(i=8 a=1 b=1 j=4 c=1)] = exp(%x[i, j + a])
   %r: f32[8, 4], %a: f32[3, 8, 4] = repeat 3 of layer {
     carried %c: f32[8, 4] = %x
     stacked %s: f32[8, 4] = %s
@@ -137,7 +137,7 @@ std::vector<GraphCase> graph_cases() {
       {"%x is defined a second time", [](Graph& g) { g.args.push_back(g.args[0]); }},
       {"loop nest %y: reads %h before its definition",
        [](Graph& g) {
-         nest_of(g, 0).inputs[0] = {8 * Affine::of(FactorId(0)) + Affine::of(FactorId(2))};
+         nest_of(g, 0).inputs[0] = {4 * Affine::of(FactorId(0)) + Affine::of(FactorId(2))};
          g.nodes[0].operands[0] = ValueId(6);
        }},
       {"loop nest %y: reads value #99, which does not exist",
@@ -203,9 +203,9 @@ std::vector<GraphCase> graph_cases() {
        [](Graph& g) { nest_of(g, 0).inputs[0][0].terms = {{FactorId(0), 1}, {FactorId(0), 1}}; }},
       {"loop nest %y: the result uses factor #7, which does not exist",
        [](Graph& g) { nest_of(g, 0).output[0].terms[0].factor = FactorId(7); }},
-      {"loop nest %h: dimension 0 of the result is i + j, which does not walk it once",
+      {"loop nest %h: dimension 0 of the result is i + 4*a + 4*b + j + c, which does not walk it once",
        [](Graph& g) { nest_of(g, 1).output[0].terms[0].coefficient = 1; }},
-      {"loop nest %h: dimension 0 of the result is 4*i + j + 1, which does not walk it once",
+      {"loop nest %h: dimension 0 of the result is 4*i + 4*a + 4*b + j + c + 1, which does not walk it once",
        [](Graph& g) { nest_of(g, 1).output[0].offset = 1; }},
       {"loop nest %n1: dimension 0 of the result has no factor",
        [](Graph& g) {

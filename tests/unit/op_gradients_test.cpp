@@ -72,7 +72,8 @@ void check_gradients(const Probe& probe) {
   const Graph graph = passes::gradients(passes::lower(probe.graph), "loss");
   const std::vector<Tensor> results = interpret(graph, probe.args);
   std::size_t gradients = 0, floats = 0;
-  for (const Arg& arg : probe.graph.args) floats += arg.role == Arg::Role::Param && is_float(probe.graph[arg.value].type);
+  for (const Arg& arg : probe.graph.args)
+    floats += arg.role == Arg::Role::Param && is_float(probe.graph[arg.value].type);
   for (std::size_t o = 0; o < results.size(); ++o) {
     if (graph.outputs[o].role != Output::Role::Gradient) continue;
     ++gradients;

@@ -19,7 +19,12 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   return Prepared{std::move(forward), std::move(step)};
 }
 
-Graph shard(const Graph& step, const Mesh& mesh, const Seeds& seeds) { return propagate(step, mesh, seeds); }
+Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds) {
+  Seeds all = seeds;
+  const Graph forward = propagate(prepared.forward, mesh, seeds);
+  for (const Arg& arg : forward.args) all.insert_or_assign(forward[arg.value].name, forward[arg.value].sharding);
+  return propagate(prepared.step, mesh, all);
+}
 
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   SpmdProgram program = partition(sharded, mesh);

@@ -16,8 +16,9 @@ struct Prepared {
 };
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
 
-// The step's graph with a sharding on every value.
-Graph shard(const Graph& step, const Mesh& mesh, const Seeds& seeds);
+// The step's graph with a sharding on every value. The forward graph decides for inputs and parameters;
+// gradients and optimizer states then follow them.
+Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds);
 
 struct LocalProgram {
   SpmdProgram program;

@@ -22,7 +22,7 @@ passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, co
 }
 
 planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds) {
-  Graph sharded = passes::shard(prepared.step, mesh, seeds);
+  Graph sharded = passes::shard(prepared, mesh, seeds);
   passes::LocalProgram local = passes::localize(sharded, mesh);
   return {mesh, std::move(sharded), std::move(local.program), std::move(local.buffers)};
 }

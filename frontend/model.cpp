@@ -281,12 +281,9 @@ class ModelReader {
 
 }  // namespace
 
-Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
-  const Source source(file, std::string(text));
-  TRY(const Done readable, check_text(source));
-  static_cast<void>(readable);
-  TRY(const Yaml root, parse_yaml(source));
-  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+namespace {
+
+Result<Model> read_model(const Source& source, const Yaml& root, const Overrides& dims) {
   Reporter reporter(source);
   ModelReader reader(reporter, root, dims);
   Model model = reader.read();
@@ -294,6 +291,46 @@ Result<Model> parse_model(std::string_view text, const std::string& file, const 
   errors.insert(errors.begin(), reader.override_errors_.begin(), reader.override_errors_.end());
   if (!errors.empty()) return errors;
   return model;
+}
+
+// With microbatches the graph is that of one: the same model with its batch dimension, the leading one of
+// every input, divided.
+Result<Overrides> microbatch_dims(const Model& model, const std::string& file, Overrides dims) {
+  const std::int64_t n = model.train.microbatches;
+  std::string batch;
+  for (const Arg& arg : model.graph.args) {
+    if (arg.role != Arg::Role::Input) continue;
+    const Value& value = model.graph[arg.value];
+    const std::string name = arg.dims.empty() ? "" : arg.dims[0];
+    if (name.empty() || (!batch.empty() && name != batch))
+      return error_at(
+          {file},
+          fmt::format("microbatches cut the batch, but input '{}' is {}", value.name, to_string(value.type)),
+          "give every input the same named leading dimension");
+    batch = name;
+    if (value.type.shape[0] % n != 0)
+      return error_at(
+          {file},
+          fmt::format("{} microbatches do not divide the batch {} = {}", n, batch, value.type.shape[0]),
+          "choose a divisor");
+    dims.insert_or_assign(batch, value.type.shape[0] / n);
+  }
+  if (batch.empty()) return error_at({file}, "microbatches cut the batch, but the model has no inputs");
+  return dims;
+}
+
+}  // namespace
+
+Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
+  const Source source(file, std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  TRY(const Yaml root, parse_yaml(source));
+  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+  TRY(Model model, read_model(source, root, dims));
+  if (model.train.microbatches == 1) return model;
+  TRY(const Overrides smaller, microbatch_dims(model, file, dims));
+  return read_model(source, root, smaller);
 }
 
 Result<Model> load_model(const std::string& path, const Overrides& dims) {

@@ -5,6 +5,9 @@
 // All independent mistakes of a file come back together, each with its place. Files are not trusted: size,
 // nesting and the number of operations are bounded.
 //
+// With `train: {microbatches: n}` the graph is that of one microbatch: the leading dimension of the inputs is
+// divided by n.
+//
 // A block used inside another belongs to it: its parameters are `outer.inner.p`, apart from `inner.p`. In the
 // body of a repeat, values and arguments carry the same names as outside (`layer.h`, `layer.wq`); there a
 // parameter lacks its leading dimension. Model::hints name values of the top-level graph and, for values of

@@ -1,5 +1,5 @@
 // Scalar expressions as text (expr.h), with as few parentheses as reproduce the same tree: infix operators
-// associate to the left, unary minus binds tighter than `*`, comparisons loosest.
+// associate to the left (comparisons keep their parentheses), unary minus binds tighter than `*`.
 #include "ir/expr.h"
 #include "ir/spelling.h"
 
@@ -35,11 +35,12 @@ class ExprPrinter {
       const bool literal = e.args[0]->fn == Fn::Float || e.args[0]->fn == Fn::Int;
       print(*e.args[0], literal ? kPrimary + 1 : kUnary);
     } else if (info(e.fn).infix) {
-      print(*e.args[0], strength_of(e));
+      const Strength strength = strength_of(e);
+      print(*e.args[0], strength == kCompare ? kSum : strength);  // (a < b) == c, for readers
       text += ' ';
       text += info(e.fn).name;
       text += ' ';
-      print(*e.args[1], strength_of(e) + 1);
+      print(*e.args[1], strength + 1);
     } else {
       print_call(e);
     }

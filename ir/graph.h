@@ -144,7 +144,7 @@ struct Optimizer {
 struct Train {
   std::string loss;  // name of the scalar output to minimise
   Optimizer optimizer;
-  std::int64_t microbatches = 1;
+  std::int64_t microbatches = 1;  // the model's graph is that of one
   std::string precision = "f32";
 };
 

@@ -13,6 +13,8 @@ namespace {
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 48;  // of a dimension or a tensor
 constexpr std::int64_t kMostDevices = std::int64_t{1} << 30;
 
+bool too_large(std::int64_t a, std::int64_t b) { return b != 0 && a > kLargestSize / b; }
+
 std::vector<std::string> axis_names(const Mesh& mesh) {
   std::vector<std::string> names;
   for (const Axis& axis : mesh.axes) names.push_back(axis.name);
@@ -41,7 +43,7 @@ TypeText Parser::parse_type() {
     if (!type.dims.empty()) lexer_.expect(",");
     type.dims.push_back(parse_dim());
     const DimText& dim = type.dims.back();
-    if (dim.size > kLargestSize / elements) lexer_.fail(dim.token, "this tensor is too large");
+    if (too_large(dim.size, elements)) lexer_.fail(dim.token, "this tensor is too large");
     elements *= dim.size;
   }
   lexer_.expect("]");
@@ -53,15 +55,18 @@ DimText Parser::parse_dim() {
   DimText dim;
   dim.token = lexer_.peek();
   if (lexer_.at(Token::Kind::Number)) {
-    dim.size = parse_integer(1, kLargestSize);
+    dim.size = parse_integer(0, kLargestSize);
     return dim;
   }
   dim.compound = lexer_.accept("(");
   do {
     const Token token = lexer_.peek();
     dim.factors.push_back(parse_factor());
-    if (dim.factors.back().size > kLargestSize / dim.size) lexer_.fail(token, "this dimension is too large");
-    dim.size *= dim.factors.back().size;
+    const std::int64_t size = dim.factors.back().size;
+    if (too_large(size, dim.size)) lexer_.fail(token, "this dimension is too large");
+    if (size == 0 && dim.factors.size() > 1)
+      lexer_.fail(token, "only the major factor of a dimension can have size 0");
+    dim.size *= size;
   } while (dim.compound && !lexer_.accept(")"));
   return dim;
 }
@@ -72,7 +77,7 @@ Factor Parser::parse_factor() {
     lexer_.fail_expected("a size or name=size");
   factor.name = lexer_.next().text;
   lexer_.expect("=");
-  factor.size = parse_integer(1, kLargestSize);
+  factor.size = parse_integer(0, kLargestSize);
   if (!lexer_.accept("@")) return factor;
   if (lexer_.accept("[")) {
     factor.axes = parse_axes("]");

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "ir/op.h"
 #include "ir/spelling.h"
 #include "ir/support/check.h"
 #include "ir/verifier.h"
@@ -162,7 +163,7 @@ void Verifier::verify_node(const Node& node) {
 
 void Verifier::verify_call(const Node&, const Call& call) {
   if (stage_ != Stage::Model) fault("a call is left");
-  if (call.op.empty()) fault("a call without an op");
+  if (find_op(call.op) == nullptr) fault("there is no such op");
 }
 
 void Verifier::verify_repeat(const Node& node, const Repeat& repeat) {

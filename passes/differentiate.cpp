@@ -222,8 +222,26 @@ class Step {
 }  // namespace
 
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options) {
+  if (train.precision != "f32")
+    return error_at({}, fmt::format("precision '{}' is not compiled yet", train.precision),
+                    "use precision: f32");
   TRY(const ValueId loss, loss_of(graph, train.loss));
   return Step(graph, train, loss).build(options);
+}
+
+Graph optimizer_step(const Graph& graph, const Train& train) {
+  Builder to(graph.name + ".optimizer");
+  std::vector<Trained> trained;
+  for (const Arg& arg : graph.args) {
+    if (!trainable(graph, arg)) continue;
+    const Value& value = graph[arg.value];
+    const auto index = static_cast<std::int32_t>(to.peek().args.size());
+    const ValueId parameter = to.arg(arg, value.name, value.type);
+    const ValueId gradient = to.arg({.role = Arg::Role::Input}, "d" + value.name, value.type);
+    trained.push_back({index, parameter, gradient, stacked_depth(graph, arg.value)});
+  }
+  add_optimizer(to, train.optimizer, trained);
+  return to.finish();
 }
 
 Graph gradients(const Graph& graph, std::string_view loss) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 namespace shardc::runtime {
 
@@ -15,6 +16,10 @@ inline void pause_cpu() {
 }
 
 class alignas(64) Barrier {
+  // On a busy machine the thread waited for may want this very core: offering it costs a spinning thread
+  // 0.3 us in 3, and spares 150 us of spinning in vain.
+  static constexpr int kPausesPerYield = 64;
+
  public:
   // `spins`: looks before sleeping. About 4000 when every thread has a core, few when they take turns.
   Barrier(int threads, int spins) : threads_(threads), spins_(spins) {}
@@ -31,7 +36,10 @@ class alignas(64) Barrier {
       round_.notify_all();
       return !broken_.load(std::memory_order_acquire);
     }
-    for (int i = 0; i < spins_ && round_.load(std::memory_order_acquire) == round; ++i) pause_cpu();
+    for (int i = 1; i <= spins_ && round_.load(std::memory_order_acquire) == round; ++i) {
+      pause_cpu();
+      if (i % kPausesPerYield == 0) std::this_thread::yield();
+    }
     while (round_.load(std::memory_order_acquire) == round) round_.wait(round, std::memory_order_acquire);
     return !broken_.load(std::memory_order_acquire);
   }

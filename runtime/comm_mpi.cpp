@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
+#include <cstring>
 
 #include "runtime/blocks.h"
 #include "runtime/comm.h"
@@ -43,23 +43,11 @@ void start_mpi() {
   static const Started started;
 }
 
-// `bytes` at every multiple of `stride`: element m of an array of this type is member m's piece.
-class Pieces {
- public:
-  Pieces(std::int64_t bytes, std::int64_t stride) {
-    MPI_Datatype run;
-    MPI_Type_contiguous(static_cast<int>(bytes), MPI_BYTE, &run);
-    MPI_Type_create_resized(run, 0, stride, &type_);
-    MPI_Type_commit(&type_);
-    MPI_Type_free(&run);
-  }
-  ~Pieces() { MPI_Type_free(&type_); }
-  Pieces(const Pieces&) = delete;
-  Pieces& operator=(const Pieces&) = delete;
-  MPI_Datatype type() const { return type_; }
-
- private:
-  MPI_Datatype type_ = MPI_DATATYPE_NULL;
+// `bytes` for each member, `stride` apart, in member order.
+struct Pieces {
+  char* base = nullptr;
+  std::int64_t stride = 0;
+  char* of(int member) const { return base + member * stride; }
 };
 
 struct Circle {
@@ -67,42 +55,43 @@ struct Circle {
   int members = 1;
   int member = 0;
 
-  // Member i's piece of `in` for member m lands as piece i of m's `out`. Pieces are `bytes` long and lie
-  // `stride` apart.
-  void exchange(const char* in, std::int64_t in_stride, char* out, std::int64_t out_stride,
-                std::int64_t bytes) const {
+  // Sends piece m of `from` to member m, which gets it as piece `member` of its `to`. The piece for oneself
+  // stays where it is.
+  void exchange(Pieces from, Pieces to, std::int64_t bytes) const {
     for (std::int64_t done = 0; done < bytes; done += kMost) {
-      const std::int64_t part = std::min(kMost, bytes - done);
-      if (part == in_stride && part == out_stride) {
-        const int n = static_cast<int>(part);
-        MPI_Alltoall(in, n, MPI_BYTE, out, n, MPI_BYTE, comm);
-      } else {
-        const Pieces from(part, in_stride), to(part, out_stride);
-        MPI_Alltoall(in + done, 1, from.type(), out + done, 1, to.type(), comm);
+      const int part = static_cast<int>(std::min(kMost, bytes - done));
+      std::vector<MPI_Request> pending;
+      for (int step = 1; step < members; ++step) {  // each starts with another peer
+        const int source = (member + members - step) % members;
+        MPI_Irecv(to.of(source) + done, part, MPI_BYTE, source, 0, comm, &pending.emplace_back());
       }
+      for (int step = 1; step < members; ++step) {
+        const int target = (member + step) % members;
+        MPI_Isend(from.of(target) + done, part, MPI_BYTE, target, 0, comm, &pending.emplace_back());
+      }
+      MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
     }
   }
 
-  // Member i's `in` lands as piece i of everyone's `out`. Without `in` it is there already.
-  void gather(const char* in, char* out, std::int64_t stride, std::int64_t bytes) const {
-    for (std::int64_t done = 0; done < bytes; done += kMost) {
-      const std::int64_t part = std::min(kMost, bytes - done);
-      const void* source = in ? in + done : MPI_IN_PLACE;
-      const int n = static_cast<int>(part);
-      if (part == stride) {
-        MPI_Allgather(source, n, MPI_BYTE, out, n, MPI_BYTE, comm);
-      } else {
-        const Pieces to(part, stride);
-        MPI_Allgather(source, n, MPI_BYTE, out + done, 1, to.type(), comm);
-      }
+  // Member i's `in` lands as piece i of everyone's `out`, [members, bytes]. Where `in` is that piece itself,
+  // it is there already.
+  void gather(const char* in, char* out, std::int64_t bytes) const {
+    char* mine = out + member * bytes;
+    if (bytes <= kMost) {
+      const int n = static_cast<int>(bytes);
+      MPI_Allgather(in == mine ? MPI_IN_PLACE : in, n, MPI_BYTE, out, n, MPI_BYTE, comm);
+      return;
     }
+    if (in != mine) std::memcpy(mine, in, static_cast<std::size_t>(bytes));
+    exchange({mine, 0}, {out, bytes}, bytes);
   }
 };
 
-std::vector<const void*> pieces_of(const char* base, std::int64_t stride, int count) {
-  std::vector<const void*> pieces;
-  for (int m = 0; m < count; ++m) pieces.push_back(base + m * stride);
-  return pieces;
+// Everyone's contribution in member order: what was received, and one's own where it lies.
+std::vector<const void*> contributions(const Circle& circle, Pieces received, const void* own) {
+  std::vector<const void*> sources;
+  for (int m = 0; m < circle.members; ++m) sources.push_back(m == circle.member ? own : received.of(m));
+  return sources;
 }
 
 class MpiComm final : public Comm {
@@ -132,10 +121,11 @@ class MpiComm final : public Comm {
       const std::int64_t n = std::min(piece, slice - begin);
       char* start = bytes + begin * size;
       char* scratch = scratch_of(circle.members * n * size);
-      circle.exchange(start, slice * size, scratch, n * size, n * size);
-      void* mine = start + circle.member * slice * size;
-      combine({&mine, 1}, pieces_of(scratch, n * size, circle.members), n, dtype, how);
-      circle.gather(nullptr, start, slice * size, n * size);
+      const Pieces slices{start, slice * size}, received{scratch, n * size};
+      circle.exchange(slices, received, n * size);
+      void* mine = slices.of(circle.member);
+      combine({&mine, 1}, contributions(circle, received, mine), n, dtype, how);
+      circle.exchange({static_cast<char*>(mine), 0}, slices, n * size);
     }
     const std::int64_t whole = slice * circle.members;
     if (whole < count) reduce_small(circle, bytes + whole * size, count - whole, dtype, how);
@@ -148,9 +138,9 @@ class MpiComm final : public Comm {
     const char* source = static_cast<const char*>(in);
     char* target = static_cast<char*>(out);
     if (rows.outer == 1 && rows.chunk * circle.members == rows.total)
-      return circle.gather(source, target, bytes, bytes);
+      return circle.gather(source, target, bytes);
     char* scratch = scratch_of(circle.members * bytes);
-    circle.gather(source, scratch, bytes, bytes);
+    circle.gather(source, scratch, bytes);
     for (int m = 0; m < circle.members; ++m)
       copy_runs(scratch + m * bytes, rows.chunk * row, target + m * rows.chunk * row, rows.total * row,
                 rows.outer, rows_of(m, rows.chunk, rows.total) * row);
@@ -160,7 +150,7 @@ class MpiComm final : public Comm {
     const Circle& circle = circle_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
     const std::int64_t bytes = rows.outer * rows.chunk * row;
-    const char* source = static_cast<const char*>(in);
+    char* source = const_cast<char*>(static_cast<const char*>(in));  // sent from, never written
     const bool whole = rows.outer == 1 && rows.chunk * circle.members == rows.total;
     char* received = scratch_of((whole ? 1 : 2) * circle.members * bytes);
     if (!whole) {  // blocks [outer, chunk, inner] per member; the rows that no member has stay unspecified
@@ -170,9 +160,10 @@ class MpiComm final : public Comm {
                   rows.outer, rows_of(m, rows.chunk, rows.total) * row);
       source = packed;
     }
-    circle.exchange(source, bytes, received, bytes, bytes);
-    combine({&out, 1}, pieces_of(received, bytes, circle.members), rows.outer * rows.chunk * rows.inner,
-            dtype, how);
+    const Pieces blocks{source, bytes};
+    circle.exchange(blocks, {received, bytes}, bytes);
+    combine({&out, 1}, contributions(circle, {received, bytes}, blocks.of(circle.member)),
+            rows.outer * rows.chunk * rows.inner, dtype, how);
   }
 
   void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from, int to,
@@ -181,11 +172,15 @@ class MpiComm final : public Comm {
     const auto plan = Exchange::of(rank, in_shape, from, to, from_total, to_chunk, bytes_of(dtype));
     const std::int64_t bytes = plan.block_bytes();
     char* packed = scratch_of(2 * circle.members * bytes);
-    char* received = packed + circle.members * bytes;
-    for (int m = 0; m < circle.members; ++m) plan.pack(static_cast<const char*>(in), packed + m * bytes, m);
-    circle.exchange(packed, bytes, received, bytes, bytes);
+    const Pieces blocks{packed, bytes}, received{packed + circle.members * bytes, bytes};
+    const char* source = static_cast<const char*>(in);
+    char* target = static_cast<char*>(out);
     for (int m = 0; m < circle.members; ++m)
-      plan.unpack(received + m * bytes, m, static_cast<char*>(out), circle.member);
+      if (m != circle.member) plan.pack(source, blocks.of(m), m);
+    circle.exchange(blocks, received, bytes);
+    for (int m = 0; m < circle.members; ++m)
+      if (m != circle.member) plan.unpack(received.of(m), m, target, circle.member);
+    plan.move(source, circle.member, target, circle.member);
   }
 
   void send(const void* data, std::int64_t bytes, int to) override {
@@ -215,9 +210,9 @@ class MpiComm final : public Comm {
   void reduce_small(const Circle& circle, char* data, std::int64_t count, int dtype, int how) {
     const std::int64_t bytes = count * bytes_of(dtype);
     char* scratch = scratch_of(circle.members * bytes);
-    circle.gather(data, scratch, bytes, bytes);
+    circle.gather(data, scratch, bytes);
     void* target = data;
-    combine({&target, 1}, pieces_of(scratch, bytes, circle.members), count, dtype, how);
+    combine({&target, 1}, contributions(circle, {scratch, bytes}, data), count, dtype, how);
   }
 
   // Kept between calls: the same collectives come again every step.

@@ -66,20 +66,29 @@ struct Min {
 template <class Element, class How>
 void combine_as(std::span<void* const> to, std::span<const void* const> from, std::int64_t count) {
   using Stored = typename Element::Stored;
+  constexpr bool converts = !std::is_same_v<Stored, typename Element::Value>;
   constexpr std::int64_t block = 1024;  // stays in the first-level cache between reading and writing
   typename Element::Value value[block];
-  Stored result[block];
+  Stored result[converts ? block : 1];
   for (std::int64_t begin = 0; begin < count; begin += block) {
     const std::int64_t n = std::min(block, count - begin);
-    const Stored* first = static_cast<const Stored*>(from[0]) + begin;
-    for (std::int64_t i = 0; i < n; ++i) value[i] = Element::load(first[i]);
-    for (const void* source : from.subspan(1)) {
-      const Stored* next = static_cast<const Stored*>(source) + begin;
-      for (std::int64_t i = 0; i < n; ++i) value[i] = How::apply(value[i], Element::load(next[i]));
+    const auto source = [&](std::size_t i) { return static_cast<const Stored*>(from[i]) + begin; };
+    if (from.size() == 1) {
+      for (std::int64_t i = 0; i < n; ++i) value[i] = Element::load(source(0)[i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i)
+        value[i] = How::apply(Element::load(source(0)[i]), Element::load(source(1)[i]));
     }
-    for (std::int64_t i = 0; i < n; ++i) result[i] = Element::store(value[i]);
+    for (std::size_t s = 2; s < from.size(); ++s)
+      for (std::int64_t i = 0; i < n; ++i) value[i] = How::apply(value[i], Element::load(source(s)[i]));
+    const void* written = value;
+    if constexpr (converts) {
+      for (std::int64_t i = 0; i < n; ++i) result[i] = Element::store(value[i]);
+      written = result;
+    }
     for (void* target : to)
-      std::memcpy(static_cast<Stored*>(target) + begin, result, static_cast<std::size_t>(n) * sizeof(Stored));
+      std::memcpy(static_cast<Stored*>(target) + begin, written,
+                  static_cast<std::size_t>(n) * sizeof(Stored));
   }
 }
 

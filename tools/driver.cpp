@@ -39,7 +39,12 @@ Result<Cluster> cluster_for(const Request& request, std::int64_t ranks) {
   return cluster;
 }
 
-std::int64_t default_ranks() { return std::max<std::int64_t>(1, std::thread::hardware_concurrency()); }
+std::int64_t ranks_for(const Request& request, const Cluster& cluster) {
+  if (request.ranks != 0) return request.ranks;
+  if (!request.cluster.empty()) return cluster.devices();
+  if (request.otherwise != 0) return request.otherwise;
+  return std::max<std::int64_t>(1, std::thread::hardware_concurrency());
+}
 
 // A plan whose names and ranks are those of this model.
 Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
@@ -85,11 +90,13 @@ Result<Built> build(const Request& request) {
   TRY(Model model, load_model(request));
   TRY(passes::Prepared prepared, passes::prepare(model, {request.gradients}));
 
-  if (request.plan.empty() && request.mesh.empty()) {
+  // The mesh of the model's own hints counts as the user's, unless another number of ranks is asked for.
+  const Mesh& hinted = model.hints.mesh;
+  const bool use_hinted = request.plan.empty() && request.mesh.empty() && !hinted.axes.empty() &&
+                          (request.ranks == 0 || request.ranks == hinted.devices());
+  if (request.plan.empty() && request.mesh.empty() && !use_hinted) {
     TRY(const Cluster cluster, cluster_for(request, request.ranks));
-    const std::int64_t ranks = request.ranks != 0        ? request.ranks
-                               : request.cluster.empty() ? default_ranks()
-                                                         : cluster.devices();
+    const std::int64_t ranks = ranks_for(request, cluster);
     const auto machine = request.cluster.empty() ? this_machine(ranks) : cluster;
     TRY(planner::Choice choice, planner::search(model.graph.name, machine, ranks, [&](const Mesh& mesh) {
           return complete(prepared, mesh, seeds_for(model, prepared, mesh));
@@ -113,7 +120,12 @@ Result<Built> build(const Request& request) {
     seeds = plan.tensors;
     reason = plan.reason;
   } else {
-    TRY(mesh, frontend::parse_mesh(request.mesh));
+    if (use_hinted) {
+      mesh = hinted;
+      reason = "the mesh of the model's sharding section, completed by propagation";
+    } else {
+      TRY(mesh, frontend::parse_mesh(request.mesh));
+    }
     seeds = seeds_for(model, prepared, mesh);
   }
   if (request.ranks != 0 && request.ranks != mesh.devices())

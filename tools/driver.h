@@ -14,13 +14,14 @@
 namespace shardc::tools {
 
 struct Request {
-  std::string model;       // path
-  std::string dims;        // --set
-  std::string plan;        // --plan: path
-  std::string mesh;        // --mesh
-  std::string cluster;     // --cluster: path
-  std::int64_t ranks = 0;  // --ranks; 0: as --mesh, --plan or MPI say, else one per core
-  bool gradients = false;  // also outputs gradients
+  std::string model;           // path
+  std::string dims;            // --set
+  std::string plan;            // --plan: path
+  std::string mesh;            // --mesh
+  std::string cluster;         // --cluster: path
+  std::int64_t ranks = 0;      // --ranks; 0: as --plan, --mesh, the model's hints or the cluster say,
+  std::int64_t otherwise = 0;  // else this many; 0: one per core
+  bool gradients = false;      // also outputs gradients
   codegen::CompileOptions compile;
 };
 

@@ -4,6 +4,7 @@
 
 #include "runtime/dtype.h"
 #include "runtime/error.h"
+#include "runtime/files/byte_files.h"
 #include "runtime/files/npy.h"
 #include "runtime/layout.h"
 #include "runtime/random.h"
@@ -141,7 +142,7 @@ class ByteStream final : public DataSource {
     filled_.emplace_back(&arg, shift);
   }
 
-  files::InputFile file_;
+  files::ByteFiles file_;
   std::uint64_t key_;
   std::vector<std::pair<const shardc_arg*, int>> filled_;  // and how far into its window each begins
   std::int64_t rows_ = 0, length_ = 0;

@@ -4,6 +4,7 @@
 //   no file      made up: floats are normal, integers uniform below their bound
 //   x.npz        arrays by input name; one more leading dimension counts steps (and starts over)
 //   other files  bytes for a language model: windows of S+1 bytes fill tokens and targets, [.., S] each
+//   a folder     the bytes of its files, in the order of their names
 #pragma once
 
 #include <cstdint>

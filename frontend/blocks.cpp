@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kMaxName = 100;
 constexpr std::size_t kMaxParams = 10000;  // of one block, those of nested blocks included
-constexpr int kMaxNesting = 16;             // of blocks in blocks
+constexpr int kMaxNesting = 16;            // of blocks in blocks
 
 // The names before the colon of a statement: "a" or "a, b".
 std::vector<Named> result_names(Reporter& reporter, const Yaml& key) {

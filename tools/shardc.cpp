@@ -27,7 +27,9 @@ constexpr Entry kCommands[] = {
 int finish(const shardc::Result<int>& result) {
   if (result) return result.value();
   std::fputs(render(result.error()).c_str(), stderr);
-  return 2;
+  for (const shardc::Diagnostic& diagnostic : result.error())
+    if (diagnostic.mistake) return 2;
+  return 1;
 }
 
 }  // namespace

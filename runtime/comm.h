@@ -67,5 +67,6 @@ std::unique_ptr<Comm> make_mpi_comm(std::span<const shardc_group> groups);
 // The MPI job that this process is in; these start MPI too.
 int mpi_job_size();
 int mpi_job_rank();
+void mpi_job_abort();  // ends all its processes with exit status 3
 
 }  // namespace shardc::runtime

@@ -198,8 +198,7 @@ class MpiComm final : public Comm {
   void abort(const std::string& message) override {
     // The one place where the runtime speaks by itself: nobody above gets to, MPI_Abort does not return.
     std::fprintf(stderr, "shardc: error: rank %d failed: %s\n", rank_, message.c_str());
-    std::fflush(nullptr);
-    MPI_Abort(MPI_COMM_WORLD, 3);
+    mpi_job_abort();
   }
 
  private:
@@ -251,6 +250,11 @@ int mpi_job_rank() {
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   return rank;
+}
+
+void mpi_job_abort() {
+  std::fflush(nullptr);
+  MPI_Abort(MPI_COMM_WORLD, 3);
 }
 
 std::unique_ptr<Comm> make_mpi_comm(std::span<const shardc_group> groups) {

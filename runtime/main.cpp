@@ -3,9 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 
-#include "runtime/run.h"
+#include "runtime/comm.h"
 
 namespace shardc::runtime {
 
@@ -15,17 +14,41 @@ Backend default_backend() {
   return Backend::Threads;
 }
 
+int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet) {
+  if (!quiet)
+    options.print = [](std::string_view line) {
+      std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
+      std::fflush(stdout);
+    };
+  try {
+    run_program(program, options);
+    return 0;
+  } catch (const RunError& e) {
+    // All processes of a job stop for the same reason: one says it.
+    if (options.backend == Backend::Mpi && mpi_job_rank() != 0) return 2;
+    std::fprintf(stderr, "shardc: error: %s\n", e.what());
+    if (!e.hint().empty()) std::fprintf(stderr, "hint: %s\n", e.hint().c_str());
+    return 2;
+  } catch (const RankFailure& e) {
+    std::fprintf(stderr, "shardc: error: %s\n", e.what());
+    return 3;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "shardc: internal error: %s\n", e.what());
+    if (options.backend == Backend::Mpi) mpi_job_abort();  // the others wait for this process
+    return 3;
+  }
+}
+
 }  // namespace shardc::runtime
 
 extern "C" int shardc_main(int argc, char** argv, const shardc_program* program) {
   using namespace shardc::runtime;
   RunOptions options;
-  options.backend = default_backend();
+  std::string backend;
   bool quiet = false;
   CLI::App app("Runs " + std::string(program->model) + ", compiled by shardc.");
-  const std::map<std::string, Backend> backends{{"threads", Backend::Threads}, {"mpi", Backend::Mpi}};
-  app.add_option("--backend", options.backend, "threads or mpi; mpi under mpirun, else threads")
-      ->transform(CLI::CheckedTransformer(backends));
+  app.add_option("--backend", backend, "threads or mpi; mpi under mpirun, else threads")
+      ->check(CLI::IsMember({"threads", "mpi"}));
   app.add_option("--steps", options.steps, "steps to run")->check(CLI::PositiveNumber);
   app.add_option("--data", options.data,
                  ".npz with one array per input, or a file of bytes for tokens and targets");
@@ -41,8 +64,9 @@ extern "C" int shardc_main(int argc, char** argv, const shardc_program* program)
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "shardc: error: %s\n", error.what());
+    std::fprintf(stderr, "shardc: error: %s\nhint: --help lists the options\n", error.what());
     return 2;
   }
+  options.backend = backend.empty() ? default_backend() : backend == "mpi" ? Backend::Mpi : Backend::Threads;
   return run_to_exit_status(*program, options, quiet);
 }

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "runtime/comm.h"
 #include "runtime/dtype.h"
 #include "runtime/files/data.h"
 #include "runtime/files/npy.h"
@@ -208,27 +207,6 @@ std::string to_json(const RunReport& report) {
   for (const auto& [name, traffic] : report.stats.comm)
     json["comm"][name] = {{"count", traffic.count}, {"bytes", traffic.bytes}};
   return json.dump();
-}
-
-int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet) {
-  if (!quiet)
-    options.print = [](std::string_view line) {
-      std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
-      std::fflush(stdout);
-    };
-  try {
-    run_program(program, options);
-    return 0;
-  } catch (const RunError& e) {
-    // All processes of a job stop for the same reason: one says it.
-    if (options.backend == Backend::Mpi && mpi_job_rank() != 0) return 2;
-    std::fprintf(stderr, "shardc: error: %s\n", e.what());
-    if (!e.hint().empty()) std::fprintf(stderr, "hint: %s\n", e.hint().c_str());
-    return 2;
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "shardc: internal error: %s\n", e.what());
-    return 3;
-  }
 }
 
 }  // namespace shardc::runtime

@@ -46,7 +46,4 @@ RunReport run_program(const shardc_program& program, const RunOptions& options);
 //  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null.
 std::string to_json(const RunReport& report);
 
-// run_program with its errors on stderr, results on stdout unless `quiet`: the exit status 0, 2 or 3.
-int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet);
-
 }  // namespace shardc::runtime

@@ -1,6 +1,4 @@
 // run_program and the command line of compiled programs, on the toy.
-#include "runtime/run.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +9,7 @@
 
 #include "runtime/files/npy.h"
 #include "runtime/files/safetensors.h"
+#include "runtime/main.h"
 #include "tests/runtime/toy.h"
 
 namespace shardc::runtime::testing {

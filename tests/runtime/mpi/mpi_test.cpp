@@ -8,7 +8,7 @@
 #include <string>
 
 #include "runtime/comm.h"
-#include "runtime/run.h"
+#include "runtime/main.h"
 #include "tests/runtime/conformance.h"
 #include "tests/runtime/toy.h"
 

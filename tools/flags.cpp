@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <map>
 
 #include "runtime/main.h"
 
@@ -27,11 +26,12 @@ void add_choices(CLI::App& app, Request& request) {
 }
 
 void add_run_flags(CLI::App& app, RunFlags& flags) {
-  const std::map<std::string, runtime::Backend> backends{{"threads", runtime::Backend::Threads},
-                                                         {"mpi", runtime::Backend::Mpi}};
   flags.options.backend = runtime::default_backend();
-  app.add_option("--backend", flags.options.backend, "threads or mpi (default: mpi under mpirun)")
-      ->transform(CLI::CheckedTransformer(backends));
+  const auto choose = [&flags](const std::string& name) {
+    flags.options.backend = name == "mpi" ? runtime::Backend::Mpi : runtime::Backend::Threads;
+  };
+  app.add_option_function<std::string>("--backend", choose, "threads or mpi (default: mpi under mpirun)")
+      ->check(CLI::IsMember({"threads", "mpi"}));
   app.add_option("--data", flags.options.data,
                  ".npz by input name, or bytes for a language model: a file, or a folder's files");
   app.add_option("--seed", flags.options.seed, "of initial values, data order and dropout");

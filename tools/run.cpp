@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "runtime/main.h"
 #include "tools/check.h"
 #include "tools/commands.h"
 #include "tools/flags.h"
@@ -31,7 +32,7 @@ Command add_run(CLI::App& app) {
   auto f = std::make_shared<Flags>();
   add_choices(app, f->request);
   add_run_flags(app, *f);
-  app.add_option("--steps", f->options.steps, "steps to run")->check(CLI::PositiveNumber);
+  app.add_option("--steps", f->options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
   app.add_option("--load", f->options.load, "start from this .safetensors file");
   app.add_option("--save", f->options.save, "write parameters and optimizer state to this .safetensors file");
   app.add_option("--out", f->options.out, "write the last step's outputs to this .npz file");
@@ -61,11 +62,14 @@ Command add_check(CLI::App& app) {
     adopt_launcher(f->request, f->options.backend);
     TRY(const Built built, build(f->request));
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
-    const Comparison c =
-        compare_with_reference(built, *loaded.program, f->options.backend, f->options.data, f->options.seed);
+    const runtime::RunOptions& o = f->options;
+    Comparison c;
+    const int status = runtime::to_exit_status(
+        o.backend, [&] { c = compare_with_reference(built, *loaded.program, o.backend, o.data, o.seed); });
+    if (status != 0) return status;
     if (c.tensors == 0) return 0;  // a process of an MPI job that is not the root
-    if (!f->options.json.empty()) {
-      TRY(const Done written, write_file(f->options.json, to_json(c)));
+    if (!o.json.empty()) {
+      TRY(const Done written, write_file(o.json, to_json(c)));
       static_cast<void>(written);
     }
     fmt::print("{} on {}: {} tensors, largest error {:.2g} relative, {:.2g} absolute: {}\n",

@@ -15,8 +15,7 @@ using ::testing::DoubleNear;
 using ::testing::HasSubstr;
 using ::testing::Pointwise;
 
-const Words kModel = {example("llama-tiny"), "--set", "B=4,S=6,V=24,E=16,H=4,K=2,D=4,F=20,L=2", "--mesh",
-                      "data=2,model=2"};
+const Words kModel = small_example("llama-tiny") + Words{"--mesh", "data=2,model=2"};
 
 MATCHER(SameLoss, "") {
   return std::abs(std::get<0>(arg) - std::get<1>(arg)) <= 1e-5 * std::abs(std::get<1>(arg));
@@ -50,7 +49,7 @@ TEST(Compile, ExecutableTrainsAsRunDoes) {
 TEST(Compile, ExecutableRefusesAJobOfAnotherSize) {
   const Scratch scratch;
   const std::string program = scratch.file("llama");
-  ASSERT_EQ(shardc(Words{"compile", "-o", program} + kModel).status, 0);
+  ASSERT_EQ(shardc({"compile", example("mlp"), "--mesh", "data=4", "-o", program}).status, 0);
   const Finished job = mpirun(3, {program});
   EXPECT_NE(job.status, 0) << job;
   EXPECT_THAT(job.err, HasSubstr("the program is for 4 ranks, but the MPI job has 3")) << job;
@@ -106,7 +105,7 @@ TEST(Compile, TwiceGivesTheSameBytes) {
       const Finished run = shardc(Words{"compile", "--emit", form, "-o", scratch.file(name)} + kModel);
       ASSERT_EQ(run.status, 0) << run;
     }
-    EXPECT_EQ(read_file(scratch.file("a")), read_file(scratch.file("b"))) << form;
+    EXPECT_TRUE(read_file(scratch.file("a")) == read_file(scratch.file("b"))) << form;
     EXPECT_NE(read_file(scratch.file("a")), "");
   }
 }

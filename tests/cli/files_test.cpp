@@ -17,8 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
 
-const Words kGpt = {example("gpt-tiny"), "--set", "B=4,S=6,E=16,H=4,D=4,F=32,L=2", "--mesh",
-                    "data=2,model=2"};
+const Words kGpt = small_example("gpt-tiny") + Words{"--mesh", "data=2,model=2"};
 
 std::vector<std::string> keys_of(const nlohmann::json& json) {
   std::vector<std::string> keys;

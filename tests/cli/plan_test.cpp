@@ -32,21 +32,19 @@ TEST(Plan, IsTheSameEveryTime) {
 TEST(Plan, IsReplayedExactly) {
   const Scratch scratch;
   for (const Words& choice : std::vector<Words>{{"--ranks", "4"}, {"--mesh", "data=2,model=3"}}) {
-    const Words model = {example("gpt-tiny"), "--set", "B=4,S=6,V=24,E=16,H=4,D=4,F=32,L=2"};
+    const Words model = small_example("gpt-tiny");
     const std::string plan = plan_of(scratch, "plan.yaml", model + choice);
     const Finished chosen = shardc(Words{"dump", "--at", "spmd"} + model + choice);
     const Finished replayed = shardc(Words{"dump", "--at", "spmd", "--plan", plan} + model);
     ASSERT_EQ(chosen.status, 0) << chosen;
     ASSERT_EQ(replayed.status, 0) << replayed;
-    EXPECT_EQ(chosen.out, replayed.out);
-    EXPECT_EQ(read_file(plan_of(scratch, "again.yaml", model + Words{"--mesh", "data=2"})),
-              read_file(plan_of(scratch, "again.yaml", model + Words{"--mesh", "data=2"})));
+    EXPECT_TRUE(chosen.out == replayed.out);
   }
 }
 
 TEST(Plan, DrivesRunAndCheck) {
   const Scratch scratch;
-  const Words model = {example("llama-tiny"), "--set", "B=4,S=6,V=24,E=16,H=4,K=2,D=4,F=20,L=2"};
+  const Words model = small_example("llama-tiny");
   const std::string plan = plan_of(scratch, "plan.yaml", model + Words{"--ranks", "4"});
   const Finished check = shardc(Words{"check", "--plan", plan} + model);
   EXPECT_EQ(check.status, 0) << check;
@@ -101,7 +99,7 @@ class Memory : public ::testing::TestWithParam<const char*> {};
 TEST_P(Memory, IsAsPredicted) {
   const Scratch scratch;
   for (const char* mesh : {"data=1", "data=2,model=2", "data=3"}) {
-    const Words words = {example(GetParam()), "--mesh", mesh};
+    const Words words = small_example(GetParam()) + Words{"--mesh", mesh};
     const Finished plan = shardc(Words{"plan", "--json", scratch.file("plan")} + words);
     ASSERT_EQ(plan.status, 0) << plan;
     const Finished run = shardc(Words{"run", "--steps", "1", "--json", scratch.file("run")} + words);

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <ostream>
 #include <sstream>
 #include <stdexcept>
@@ -160,6 +161,18 @@ std::vector<double> losses_of(const std::string& json_path) {
 }
 
 std::string example(const std::string& name) { return "examples/" + name + ".yaml"; }
+
+Words small_example(const std::string& name) {
+  static const std::map<std::string, std::string> sizes = {
+      {"mlp", "B=12,I=10,H=8,C=6"},
+      {"gpt-tiny", "B=4,S=6,E=16,H=4,D=4,F=32,L=2"},
+      {"llama-tiny", "B=4,S=6,V=24,E=16,H=4,K=2,D=4,F=20,L=2"},
+      {"vit-tiny", "B=4,G=3,P=2,C=3,E=16,H=4,D=4,F=32,L=2,N=7"},
+      {"encoder-decoder", "B=4,S=6,T=5,V=24,E=16,H=4,D=4,F=32,L=2"},
+      {"gpt2-small", "B=2,S=16,V=128,E=32,H=4,D=8,F=64,L=2"},
+  };
+  return {example(name), "--set", sizes.at(name)};
+}
 
 Words operator+(Words words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());

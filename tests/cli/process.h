@@ -56,6 +56,10 @@ nlohmann::json read_json(const std::string& path);
 std::vector<double> losses_of(const std::string& json_path);
 
 std::string example(const std::string& name);  // its path
+
+// The example with sizes small enough for the interpreter to take a fraction of a second, and still no two
+// alike where a mistake could hide: {path, "--set", sizes}.
+Words small_example(const std::string& name);
 Words operator+(Words words, const Words& more);
 
 }  // namespace shardc::testing

@@ -137,11 +137,11 @@ TEST(Errors, UnwritableResults) {
 // Every process of a job finds the same mistake; one speaks.
 TEST(Errors, UnderMpiAreSaidOnce) {
   const Scratch scratch;
-  const std::string data = scratch.write("short.txt", "too short");
+  const std::string data = scratch.write("short.txt", "short");
   const Finished run =
       mpirun_shardc(2, Words{"run", "--mesh", "data=2", "--data", data} + small_example("llama-tiny"));
   EXPECT_NE(run.status, 0) << run;
-  const std::string message = "short.txt: has 9 bytes";
+  const std::string message = "short.txt: has 5 bytes";
   const std::size_t first = run.err.find(message);
   ASSERT_NE(first, std::string::npos) << run;
   EXPECT_EQ(run.err.find(message, first + 1), std::string::npos) << run;

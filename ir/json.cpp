@@ -1,5 +1,6 @@
 #include "ir/json.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -88,7 +89,9 @@ class GraphJson {
     Json json = {{"value", json_of(arg.value)}, {"role", kRoles[static_cast<std::size_t>(arg.role)]}};
     if (arg.role == Arg::Role::Param || arg.role == Arg::Role::State) json["init"] = to_string(arg.init);
     if (arg.bound != 0) json["bound"] = arg.bound;
-    if (!arg.dims.empty()) json["dims"] = arg.dims;
+    const bool named =
+        std::any_of(arg.dims.begin(), arg.dims.end(), [](const auto& d) { return !d.empty(); });
+    if (named) json["dims"] = arg.dims;
     return json;
   }
 

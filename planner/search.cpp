@@ -54,13 +54,16 @@ Result<Choice> search(const std::string& model, const Cluster& cluster, std::int
     if (!best || plan.cost.step_seconds < best->plan.cost.step_seconds)
       best = Choice{std::move(plan), std::move(candidate), {}};
   }
-  if (!best)
-    return error_at(
+  if (!best) {
+    Diagnostic no = error_at(
         {},
         fmt::format("no plan of '{}' fits {} devices of {:.3g} GB: the least that one needs is {:.3g} GB",
                     model, devices, static_cast<double>(cluster.device.memory) / 1e9,
                     static_cast<double>(least) / 1e9),
         "use more devices, or more microbatches");
+    no.mistake = false;
+    return no;
+  }
   std::stable_sort(plans.begin(), plans.end(),
                    [](const Plan& a, const Plan& b) { return a.cost.step_seconds < b.cost.step_seconds; });
   best->plan.reason = fmt::format("the fastest of {} meshes that fit {} devices", plans.size(), devices);

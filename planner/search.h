@@ -27,7 +27,7 @@ struct Choice {
   std::vector<Plan> others;  // that were weighed, best first
 };
 
-// A diagnostic (with the smallest need found) when nothing fits.
+// A diagnostic that is no mistake, with the smallest need found, when nothing fits.
 Result<Choice> search(const std::string& model, const Cluster& cluster, std::int64_t devices,
                       const Complete& complete);
 

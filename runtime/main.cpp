@@ -14,18 +14,13 @@ Backend default_backend() {
   return Backend::Threads;
 }
 
-int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet) {
-  if (!quiet)
-    options.print = [](std::string_view line) {
-      std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
-      std::fflush(stdout);
-    };
+int to_exit_status(Backend backend, const std::function<void()>& work) {
   try {
-    run_program(program, options);
+    work();
     return 0;
   } catch (const RunError& e) {
     // All processes of a job stop for the same reason: one says it.
-    if (options.backend == Backend::Mpi && mpi_job_rank() != 0) return 2;
+    if (backend == Backend::Mpi && mpi_job_rank() != 0) return 2;
     std::fprintf(stderr, "shardc: error: %s\n", e.what());
     if (!e.hint().empty()) std::fprintf(stderr, "hint: %s\n", e.hint().c_str());
     return 2;
@@ -34,9 +29,18 @@ int run_to_exit_status(const shardc_program& program, RunOptions options, bool q
     return 3;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "shardc: internal error: %s\n", e.what());
-    if (options.backend == Backend::Mpi) mpi_job_abort();  // the others wait for this process
+    if (backend == Backend::Mpi) mpi_job_abort();  // the others wait for this process
     return 3;
   }
+}
+
+int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet) {
+  if (!quiet)
+    options.print = [](std::string_view line) {
+      std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
+      std::fflush(stdout);
+    };
+  return to_exit_status(options.backend, [&] { run_program(program, options); });
 }
 
 }  // namespace shardc::runtime
@@ -49,7 +53,7 @@ extern "C" int shardc_main(int argc, char** argv, const shardc_program* program)
   CLI::App app("Runs " + std::string(program->model) + ", compiled by shardc.");
   app.add_option("--backend", backend, "threads or mpi; mpi under mpirun, else threads")
       ->check(CLI::IsMember({"threads", "mpi"}));
-  app.add_option("--steps", options.steps, "steps to run")->check(CLI::PositiveNumber);
+  app.add_option("--steps", options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
   app.add_option("--data", options.data,
                  ".npz with one array per input, or a file of bytes for tokens and targets");
   app.add_option("--load", options.load, "start from this .safetensors file");

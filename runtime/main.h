@@ -4,6 +4,8 @@
 //   int main(int argc, char** argv) { return shardc_main(argc, argv, &program); }
 #pragma once
 
+#include <functional>
+
 #include "runtime/run.h"
 
 namespace shardc::runtime {
@@ -12,7 +14,10 @@ namespace shardc::runtime {
 // environment.
 Backend default_backend();
 
-// run_program with its errors on stderr, and results on stdout unless `quiet`: the exit status 0, 2 or 3.
+// Runs `work`, which drives a session, with what it throws on stderr: the exit status 0, 2 or 3.
+int to_exit_status(Backend backend, const std::function<void()>& work);
+
+// The same of run_program, with results on stdout unless `quiet`.
 int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet);
 
 }  // namespace shardc::runtime

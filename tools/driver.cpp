@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "codegen/emit.h"
@@ -154,6 +155,30 @@ std::string summary_of(const Plan& plan) {
       plan.model, plan.cluster, to_string(plan.mesh), c.step_seconds * 1e3, c.compute_seconds * 1e3,
       c.exposed_comm_seconds * 1e3, static_cast<double>(c.peak_bytes_per_device) / 1e6,
       c.flops_per_step / 1e9, plan.reason);
+}
+
+// One stage and no schedule: pipelines are not planned yet. The search is exhaustive over meshes, and proves
+// no bound.
+std::string json_of(const Plan& plan, double search_seconds) {
+  nlohmann::ordered_json mesh = nlohmann::ordered_json::object();
+  for (const Axis& axis : plan.mesh.axes) mesh[axis.name] = axis.size;
+  const nlohmann::ordered_json solver = {{"status", "feasible"},
+                                         {"objective", plan.cost.step_seconds},
+                                         {"bound", 0.0},
+                                         {"gap", 1.0},
+                                         {"seconds", search_seconds}};
+  const nlohmann::ordered_json json = {{"mesh", mesh},
+                                       {"stages", 1},
+                                       {"schedule", "none"},
+                                       {"step_seconds", plan.cost.step_seconds},
+                                       {"compute_seconds", plan.cost.compute_seconds},
+                                       {"exposed_comm_seconds", plan.cost.exposed_comm_seconds},
+                                       {"bubble_seconds", 0.0},
+                                       {"peak_bytes_per_device", plan.cost.peak_bytes_per_device},
+                                       {"flops_per_step", plan.cost.flops_per_step},
+                                       {"mfu", plan.cost.mfu},
+                                       {"solver", solver}};
+  return json.dump() + "\n";
 }
 
 }  // namespace shardc::tools

@@ -40,6 +40,7 @@ Result<Model> load_model(const Request& request);
 Result<Built> build(const Request& request);
 std::string emit(const Built& built);  // C++
 
-std::string summary_of(const Plan& plan);
+std::string summary_of(const Plan& plan);                      // for people
+std::string json_of(const Plan& plan, double search_seconds);  // for programs
 
 }  // namespace shardc::tools

@@ -1,11 +1,12 @@
 // The command line of shardc: a table of commands, and what their failures look like.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
 #include <vector>
 
 #include "ir/support/check.h"
-#include "runtime/error.h"
 #include "tools/commands.h"
 
 namespace {
@@ -27,7 +28,19 @@ constexpr Entry kCommands[] = {
 int finish(const shardc::Result<int>& result) {
   if (result) return result.value();
   std::fputs(render(result.error()).c_str(), stderr);
-  return 2;
+  for (const shardc::Diagnostic& diagnostic : result.error())
+    if (diagnostic.mistake) return 2;
+  return 1;
+}
+
+// "" or what is wrong with the first word: CLI11 would only say that a subcommand is missing.
+std::string unknown_command(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return "";
+  std::vector<std::string> names;
+  for (const Entry& entry : kCommands) names.emplace_back(entry.name);
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return "";
+  return render(shardc::error_at({}, "unknown command '" + std::string(argv[1]) + "'",
+                                 shardc::did_you_mean(argv[1], names)));
 }
 
 }  // namespace
@@ -35,11 +48,15 @@ int finish(const shardc::Result<int>& result) {
 int main(int argc, char** argv) {
   CLI::App app("shardc spreads a model that is written for one device over many.", "shardc");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "shardc 0.1.0");
+  app.set_version_flag("--version", "shardc " SHARDC_VERSION);
   std::vector<std::pair<CLI::App*, shardc::tools::Command>> commands;
   for (const Entry& entry : kCommands) {
     CLI::App* sub = app.add_subcommand(entry.name, entry.does);
     commands.emplace_back(sub, entry.add(*sub));
+  }
+  if (const std::string message = unknown_command(argc, argv); !message.empty()) {
+    std::fputs(message.c_str(), stderr);
+    return 2;
   }
   try {
     app.parse(argc, argv);
@@ -49,11 +66,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "shardc: error: %s\n", error.what());
-    return 2;
-  } catch (const shardc::runtime::RunError& error) {
-    std::fprintf(stderr, "shardc: error: %s\n", error.what());
-    if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", error.hint().c_str());
+    std::fprintf(stderr, "shardc: error: %s\nhint: --help lists the options\n", error.what());
     return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "shardc: internal error: %s\n", error.what());

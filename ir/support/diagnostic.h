@@ -28,6 +28,7 @@ struct Diagnostic {
   std::string message;      // one sentence, no full stop: "unknown function 'layernorm'"
   std::string hint;         // what to do about it; may be empty
   std::string source_line;  // the text of place.line; may be empty
+  bool mistake = true;      // false: nothing is wrong with the input, but the answer to the question is no
 };
 
 using Diagnostics = std::vector<Diagnostic>;

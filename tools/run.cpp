@@ -1,0 +1,83 @@
+// `shardc run` and `shardc check`: compile in this process, then step.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "runtime/main.h"
+#include "tools/check.h"
+#include "tools/commands.h"
+#include "tools/flags.h"
+#include "tools/native.h"
+
+namespace shardc::tools {
+namespace {
+
+struct Flags : RunFlags {
+  Request request;
+};
+
+std::string to_json(const Comparison& c) {
+  const nlohmann::ordered_json json = {{"ok", c.ok},
+                                       {"max_abs_error", c.max_abs_error},
+                                       {"max_rel_error", c.max_rel_error},
+                                       {"tensors", c.tensors}};
+  return json.dump() + "\n";
+}
+
+}  // namespace
+
+Command add_run(CLI::App& app) {
+  auto f = std::make_shared<Flags>();
+  add_choices(app, f->request);
+  add_run_flags(app, *f);
+  app.add_option("--steps", f->options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
+  app.add_option("--load", f->options.load, "start from this .safetensors file");
+  app.add_option("--save", f->options.save, "write parameters and optimizer state to this .safetensors file");
+  app.add_option("--out", f->options.out, "write the last step's outputs to this .npz file");
+  app.add_option("--profile", f->options.profile, "write a Chrome trace");
+  app.add_flag("--quiet", f->quiet, "print nothing");
+  return [f]() -> Result<int> {
+    const Stopwatch watch;
+    adopt_launcher(f->request, f->options.backend);
+    TRY(const Built built, build(f->request));
+    TRY(const Loaded loaded, load_in_process(built, f->request.compile));
+    f->options.compile_seconds = watch.seconds();
+    if (f->options.data.empty()) f->options.data = default_data(built.model, f->request.model);
+    if (!f->quiet && launched_as_root()) {
+      std::fputs(summary_of(built.plan).c_str(), stderr);
+      std::fprintf(stderr, "compiled in %.2f s\n", f->options.compile_seconds);
+    }
+    return runtime::run_to_exit_status(*loaded.program, f->options, f->quiet);
+  };
+}
+
+Command add_check(CLI::App& app) {
+  auto f = std::make_shared<Flags>();
+  add_choices(app, f->request);
+  add_run_flags(app, *f);
+  return [f]() -> Result<int> {
+    f->request.gradients = true;
+    adopt_launcher(f->request, f->options.backend);
+    TRY(const Built built, build(f->request));
+    TRY(const Loaded loaded, load_in_process(built, f->request.compile));
+    const runtime::RunOptions& o = f->options;
+    Comparison c;
+    const int status = runtime::to_exit_status(
+        o.backend, [&] { c = compare_with_reference(built, *loaded.program, o.backend, o.data, o.seed); });
+    if (status != 0) return status;
+    if (c.tensors == 0) return 0;  // a process of an MPI job that is not the root
+    if (!o.json.empty()) {
+      TRY(const Done written, write_file(o.json, to_json(c)));
+      static_cast<void>(written);
+    }
+    fmt::print("{} on {}: {} tensors, largest error {:.2g} relative, {:.2g} absolute: {}\n",
+               built.model.graph.name, to_string(built.plan.mesh), c.tensors, c.max_rel_error,
+               c.max_abs_error, c.ok ? "ok" : "MISMATCH");
+    if (!c.ok) fmt::print("first difference: {}\n", c.first_difference);
+    return c.ok ? 0 : 1;
+  };
+}
+
+}  // namespace shardc::tools

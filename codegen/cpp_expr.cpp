@@ -352,7 +352,8 @@ std::string prelude_for(const std::string& source) {
   for (std::size_t i = kPrelude.size(); i-- > 0;) {
     const std::string name(kPrelude[i].name);
     const std::string text = source + result;
-    const bool used = text.find(name + "(") != std::string::npos || text.find(name + "<") != std::string::npos;
+    const bool used =
+        text.find(name + "(") != std::string::npos || text.find(name + "<") != std::string::npos;
     if (used) result = std::string(kPrelude[i].text) + result;
   }
   return result;

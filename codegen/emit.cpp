@@ -23,6 +23,16 @@ std::string identifier(const std::string& name) {
   return result;
 }
 
+// Does the text use this identifier?
+bool mentions(const std::string& text, const std::string& name) {
+  const auto part_of_word = [&](std::size_t i) {
+    return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 || text[i] == '_');
+  };
+  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1))
+    if (!(at > 0 && part_of_word(at - 1)) && !part_of_word(at + name.size())) return true;
+  return false;
+}
+
 // What all levels of one program share: kernels, regions, names.
 struct Program {
   Program(const Mesh& m) : mesh(m), tables(m) {}
@@ -262,9 +272,9 @@ class Level {
     const std::string text = inside.take();
     line(repeat.reverse ? fmt::format("for (shardc_i64 {0} = {1}; {0} >= 0; --{0}) {{", i, repeat.times - 1)
                         : fmt::format("for (shardc_i64 {0} = 0; {0} < {1}; ++{0}) {{", i, repeat.times));
-    if (text.find(inside.arena + " ") != std::string::npos)
+    if (mentions(text, inside.arena))
       line(fmt::format("  char* const {} = {} + {};", inside.arena, arena, plan_.body_offset.at(n)));
-    if (text.find(inside.salt) != std::string::npos)
+    if (mentions(text, inside.salt))
       line(fmt::format("  const shardc_u64 {} = shardc_bits({}, (shardc_u64){} + 1);", inside.salt, salt, i));
     body_ += text;
     line("}");
@@ -309,7 +319,7 @@ std::string step_body(Program& p, const SpmdProgram& program, const BufferPlan& 
 // Offsets and lengths of this rank's shards; only those that the text uses.
 std::string run_time_values(const Program& p, const std::string& body) {
   std::string text;
-  auto used = [&](const std::string& name) { return body.find(name) != std::string::npos; };
+  auto used = [&](const std::string& name) { return mentions(body, name); };
   auto shard = [&](std::int64_t size, const Axes& axes, bool length) {
     std::string offset, extent = fmt::format("{}", size);
     std::int64_t chunk = size;
@@ -375,7 +385,7 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       "void step(shardc_rank* self, shardc_i64 rank, shardc_u64 salt, char* arena, void* const* arg,\n       "
       "   void* const* output) {\n";
   for (const std::string name : {"self", "rank", "salt", "arena", "arg", "output"})
-    step += fmt::format("  (void){};\n", name);
+    if (!mentions(values + body, name)) step += fmt::format("  (void){};\n", name);
   step += values + body + "}\n\n";
 
   const std::string args = arg_table(p, graph), outputs = output_table(p, graph);

@@ -196,7 +196,7 @@ class DeclarationParser {
 bool add_bytes(const Type& type, std::int64_t& total) {
   std::int64_t bytes = bytes_of(type.dtype);
   for (std::int64_t size : type.shape)
-    if (__builtin_mul_overflow(bytes, size, &bytes)) return false;
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) return false;
   if (bytes > kMaxBytes - total) return false;
   total += bytes;
   return true;

@@ -12,6 +12,15 @@ constexpr int kMaxDepth = 1000;  // of calls in calls, through blocks
 
 using Given = std::vector<const Ast*>;
 
+// Whole numbers beyond 2^60, which is more than any tensor has elements, only serve to overflow.
+bool in_range(const Attr& attr) {
+  constexpr std::int64_t limit = std::int64_t{1} << 60;
+  if (const auto* list = std::get_if<AttrList>(&attr.value))
+    return std::all_of(list->begin(), list->end(), in_range);
+  const auto* whole = std::get_if<std::int64_t>(&attr.value);
+  return whole == nullptr || (*whole >= -limit && *whole <= limit);
+}
+
 // The arguments that are there: without an optional tensor that is `none`, with the items of a list of
 // tensors.
 Given present(const OpParam& param, const Given& given) {
@@ -118,8 +127,11 @@ bool Elaborator::attribute(const Frame& frame, const Ast& ast, const std::string
     return false;
   }
   std::optional<Attr> attr = evaluate_constant(reporter_, dims_, ast);
-  if (attr) attrs.emplace(key, std::move(*attr));
-  return attr.has_value();
+  if (!attr) return false;
+  if (!in_range(*attr)) reporter_.error(ast.span, fmt::format("{} is out of range", to_string(*attr)));
+  if (!in_range(*attr)) return false;
+  attrs.emplace(key, std::move(*attr));
+  return true;
 }
 
 bool Elaborator::tensors(Frame& frame, const std::vector<std::pair<Operand, Span>>& operands,

@@ -74,8 +74,9 @@ bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size);
 std::int64_t iterations(const LoopNest& nest);
 std::int64_t flops_of(const LoopNest& nest);
 
-// The same nest with operands in the order in which the body first loads them, those that it does not load left
-// out, and factors in the order of the result, then the reduced ones. `used` receives the old operand numbers.
+// The same nest with operands in the order in which the body first loads them, those that it does not load
+// left out, and factors in the order of the result, then the reduced ones. `used` receives the old operand
+// numbers.
 LoopNest normalize(const LoopNest& nest, std::vector<int>* used);
 
 }  // namespace shardc

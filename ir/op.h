@@ -77,7 +77,8 @@ struct OpDef {
   Expr body = nullptr;
   Combine combine = Combine::None;
   std::optional<DType> result = {};  // comparisons: bool; nothing: promotion of the operands
-  bool floats = false;               // integer arguments are converted to f32 first (exp, sqrt, ...)
+  bool training_only = false;  // a model that is only run forward takes its first operand instead (dropout)
+  bool floats = false;         // integer arguments are converted to f32 first (exp, sqrt, ...)
 
   std::vector<ValueId> (*expand)(Builder&, const Args&) = nullptr;  // composite, explicit_
 

@@ -19,8 +19,9 @@ struct DifferentiateOptions {
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options = {});
 
 // The optimizer alone: an input with the gradient of each trained parameter follows that parameter in the
-// arguments. Updates go by the names that they have in the step. Lets a check of the optimizer start from given
-// gradients: what divides by the size of a gradient makes a rounding error of a tiny one a visible step.
+// arguments. Updates go by the names that they have in the step. Lets a check of the optimizer start from
+// given gradients: what divides by the size of a gradient makes a rounding error of a tiny one a visible
+// step.
 Graph optimizer_step(const Graph& graph, const Train& train);
 
 // Gradients of the scalar output `loss` with respect to every float parameter, appended to the graph as

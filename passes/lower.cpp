@@ -9,9 +9,10 @@
 namespace shardc::passes {
 namespace {
 
-void lower_call(Rewriter& r, const Graph& graph, const Node& node, const Call& call) {
+void lower_call(Rewriter& r, const Graph& graph, const Node& node, const Call& call, bool training) {
   const OpDef* op = find_op(call.op);
   CHECK(op != nullptr, "no op named {}", call.op);
+  if (op->training_only && !training) return r.map(node.results[0], r[node.operands[0]]);
   Builder& to = r.to();
   to.set_place(node.place);
   const std::size_t before = to.peek().values.size();
@@ -32,13 +33,13 @@ void lower_call(Rewriter& r, const Graph& graph, const Node& node, const Call& c
 
 }  // namespace
 
-Graph lower(const Graph& graph) {
+Graph lower(const Graph& graph, bool training) {
   Rewriter r(graph);
   for (const Node& node : graph.nodes) {
     if (const auto* call = std::get_if<Call>(&node.op))
-      lower_call(r, graph, node, *call);
+      lower_call(r, graph, node, *call, training);
     else if (std::holds_alternative<Repeat>(node.op))
-      r.copy_repeat(node, lower);
+      r.copy_repeat(node, [&](const Graph& body) { return lower(body, training); });
     else
       r.copy(node);
   }

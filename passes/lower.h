@@ -8,6 +8,7 @@
 
 namespace shardc::passes {
 
-Graph lower(const Graph& graph);
+// Without `training`, calls of ops that are for training only (dropout) give their first operand.
+Graph lower(const Graph& graph, bool training = true);
 
 }  // namespace shardc::passes

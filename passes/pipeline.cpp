@@ -11,7 +11,7 @@ namespace shardc::passes {
 
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options) {
   expect_valid(verify(model.graph), "model graph");
-  Graph forward = simplify(lower(model.graph));
+  Graph forward = simplify(lower(model.graph, !model.train.loss.empty()));
   expect_valid(verify_lowered(forward), "lowered graph");
   if (model.train.loss.empty()) return Prepared{forward, forward};
   TRY(Graph step, differentiate(forward, model.train, options));
@@ -22,7 +22,8 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
 Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds) {
   Seeds all = seeds;
   const Graph forward = propagate(prepared.forward, mesh, seeds);
-  for (const Arg& arg : forward.args) all.insert_or_assign(forward[arg.value].name, forward[arg.value].sharding);
+  for (const Arg& arg : forward.args)
+    all.insert_or_assign(forward[arg.value].name, forward[arg.value].sharding);
   return propagate(prepared.step, mesh, all);
 }
 

@@ -121,7 +121,7 @@ void Run::load() {
 }
 
 void Run::train_or_forward() {
-  const std::int64_t steps = options_.steps > 0 ? options_.steps : program_.loss ? 10 : 1;
+  const std::int64_t steps = options_.steps > 0 ? options_.steps : program_.loss ? 100 : 1;
   for (std::int64_t i = 0; i < steps; ++i) {
     const std::int64_t step = session_.steps_done();
     std::vector<std::pair<std::string, HostTensor>> inputs;

@@ -17,7 +17,7 @@ namespace shardc::runtime {
 
 struct RunOptions {
   Backend backend = Backend::Threads;
-  std::int64_t steps = 0;  // 0: ten training steps, or one forward step
+  std::int64_t steps = 0;  // 0: a hundred training steps, or one forward step
   std::uint64_t seed = 0;
   std::string data;     // see files/data.h
   std::string load;     // .safetensors: parameters, and whatever states it has

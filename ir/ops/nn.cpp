@@ -376,8 +376,10 @@ std::vector<OpDef> networks() {
        .params = "x, rate=",
        .doc = "Zeros each element with probability `rate` and divides the others by `1 - rate`. The draw "
               "depends on the seed, the "
-              "step, the name of the result and the element's place, never on a sharding.",
+              "step, the name of the result and the element's place, never on a sharding. Without a `train` "
+              "section it is the identity.",
        .tier = Tier::Explicit,
+       .training_only = true,
        .expand = expand_dropout,
        .samples = {"dropout(f32[4, 8], 0.25)", "dropout(f32[3], 0.0)"}},
   };

@@ -245,6 +245,8 @@ Values expand_split(Builder& b, const Args& args) {
     if (sections < 1 || size % sections != 0)
       fail_with("sections", "give a list of sizes for unequal sections",
                 "dimension {} is {}, which is not {} equal sections", axis, size, sections);
+    constexpr std::int64_t most = 4096;  // each is a value of the graph
+    if (sections > most) fail("sections", "{} sections; at most {}", sections, most);
     sizes.assign(static_cast<std::size_t>(sections), size / sections);
   }
   if (std::any_of(sizes.begin(), sizes.end(), [](std::int64_t s) { return s < 0; }) ||

@@ -11,6 +11,7 @@
 #include "ir/signature.h"
 #include "passes/lower.h"
 #include "passes/pipeline.h"
+#include "passes/propagate.h"
 
 namespace shardc {
 namespace {
@@ -53,7 +54,7 @@ TEST(OpSharding, ChangesNoNumber) {
           sharding.dims[d].axes = {whole(mesh, AxisId(d % 2))};
           if (d % 2 == 0 && checked % 3 == 0)
             sharding.dims[d].axes.push_back(whole(mesh, AxisId(std::size_t{1})));
-          const Graph sharded = passes::shard(graph, mesh, {{value.name, sharding}});
+          const Graph sharded = passes::propagate(graph, mesh, {{value.name, sharding}});
           const SpmdProgram program = passes::localize(sharded, mesh).program;
           expect_same(interpret(program, args, 99), expected);
           for (const Node& node : program.graph.nodes)

@@ -16,10 +16,32 @@
 namespace shardc::codegen {
 namespace {
 
+// What a variable must not be called: the language's words, and what else the step function refers to.
+bool is_reserved(const std::string& name) {
+  static const std::set<std::string_view> words = {
+      "alignas",     "alignof",  "and",        "and_eq",    "asm",       "auto",         "bitand",
+      "bitor",       "bool",     "break",      "case",      "catch",     "char",         "char16_t",
+      "char32_t",    "char8_t",  "class",      "co_await",  "co_return", "co_yield",     "compl",
+      "concept",     "const",    "const_cast", "consteval", "constexpr", "constinit",    "continue",
+      "decltype",    "default",  "delete",     "do",        "double",    "dynamic_cast", "else",
+      "enum",        "explicit", "export",     "extern",    "false",     "float",        "for",
+      "friend",      "goto",     "if",         "inline",    "int",       "long",         "mutable",
+      "namespace",   "new",      "noexcept",   "not",       "not_eq",    "nullptr",      "operator",
+      "or",          "or_eq",    "private",    "protected", "public",    "register",     "reinterpret_cast",
+      "requires",    "return",   "short",      "signed",    "sizeof",    "static",       "static_assert",
+      "static_cast", "struct",   "switch",     "template",  "this",      "thread_local", "throw",
+      "true",        "try",      "typedef",    "typeid",    "typename",  "union",        "unsigned",
+      "using",       "virtual",  "void",       "volatile",  "wchar_t",   "while",        "xor",
+      "xor_eq"};
+  const auto starts = [&](std::string_view prefix) { return name.starts_with(prefix); };
+  return words.contains(name) || starts("at_") || starts("len_") || starts("shardc_") || starts("__");
+}
+
 std::string identifier(const std::string& name) {
   std::string result;
   for (char c : name) result += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  if (result.empty() || std::isdigit(static_cast<unsigned char>(result[0]))) result = "v" + result;
+  if (result.empty() || std::isdigit(static_cast<unsigned char>(result[0])) || is_reserved(result))
+    result = "v_" + result;
   return result;
 }
 
@@ -53,7 +75,7 @@ struct Program {
       const std::string kind = product                         ? "product"
                                : nest.combine == Combine::None ? "map"
                                                                : std::string(name_of(nest.combine));
-      it->second = fmt::format("{}_{}", kind, kernels.size());
+      it->second = unique(fmt::format("{}_{}", kind, kernels.size()));
       kernel_text += fmt::format("__attribute__((noinline)) void {}({}) {{\n{}}}\n\n", it->second,
                                  made.parameters, made.body);
     }

@@ -122,9 +122,8 @@ class Resharder {
 
   void emit(Collective collective) {
     const std::string suffix(name_of(collective.kind));
-    Sharding sharding = now_;
-    if (sharding.partial.empty()) sharding.pending = Combine::None;
-    value_ = to_.collective(std::move(collective), value_, sharding, name_ + "." + suffix);
+    if (now_.partial.empty()) now_.pending = Combine::None;
+    value_ = to_.collective(std::move(collective), value_, now_, name_ + "." + suffix);
   }
 
   Builder& to_;

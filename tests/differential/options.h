@@ -1,0 +1,14 @@
+// What the command line of the tests says.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace shardc::testing {
+
+inline std::optional<std::uint64_t>& replayed_seed() {
+  static std::optional<std::uint64_t> seed;
+  return seed;
+}
+
+}  // namespace shardc::testing

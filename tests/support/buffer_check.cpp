@@ -1,0 +1,162 @@
+#include "tests/support/buffer_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace shardc::testing {
+namespace {
+
+constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
+
+// A stretch of memory of one level: `space` tells the arena from the argument and output buffers.
+struct Region {
+  int space;
+  std::int64_t from, to;
+  bool meets(const Region& other) const { return space == other.space && from < other.to && other.from < to; }
+};
+
+class Level {
+ public:
+  Level(const Graph& graph, const BufferPlan& plan)
+      : graph_(graph), plan_(plan), made_(graph.values.size(), kNever), last_(graph.values.size(), 0) {}
+
+  std::string run() {
+    if (plan_.values.size() != graph_.values.size()) return "a value has no storage";
+    lifetimes();
+    std::int64_t most = 0;
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      if (std::string fault = check_node(n); !fault.empty()) return graph_.name + ": " + fault;
+      most = std::max(most, live_bytes(n));
+    }
+    if (plan_.bytes < most)
+      return fmt::format("{}: {} bytes of arena for {} live", graph_.name, plan_.bytes, most);
+    return {};
+  }
+
+ private:
+  void lifetimes() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      for (ValueId v : graph_.nodes[n].operands) last_[*v] = n;
+      for (ValueId v : graph_.nodes[n].results) made_[*v] = last_[*v] = n;
+    }
+    for (const Output& output : graph_.outputs) last_[*output.value] = graph_.nodes.size();
+  }
+
+  bool is_arg(std::size_t v) const {
+    return std::any_of(graph_.args.begin(), graph_.args.end(), [&](const Arg& a) { return *a.value == v; });
+  }
+  bool live_at(std::size_t v, std::size_t n) const {
+    const bool begun = is_arg(v) || (made_[v] != kNever && made_[v] <= n);
+    return begun && last_[v] >= n;
+  }
+
+  Region region(std::size_t v) const {
+    const Storage& at = plan_.values[v];
+    const std::int64_t bytes = local_bytes(graph_.values[v]);
+    switch (at.kind) {
+      case Storage::Kind::Arena:
+        return {0, at.offset, at.offset + bytes};
+      case Storage::Kind::Arg:
+        return {1 + 2 * at.index, 0, bytes};
+      case Storage::Kind::Output:
+        return {2 + 2 * at.index, 0, bytes};
+    }
+    return {-1, 0, 0};
+  }
+
+  // Bytes of the arena in use while node `n` runs, as a lower bound for its size.
+  std::int64_t live_bytes(std::size_t n) const {
+    std::vector<std::pair<std::int64_t, std::int64_t>> parts;
+    for (std::size_t v = 0; v < graph_.values.size(); ++v)
+      if (made_[v] != kNever && live_at(v, n) && region(v).space == 0)
+        parts.emplace_back(region(v).from, region(v).to);
+    std::sort(parts.begin(), parts.end());
+    std::int64_t sum = 0, end = 0;
+    for (const auto& [from, to] : parts) {
+      sum += std::max<std::int64_t>(0, to - std::max(from, end));
+      end = std::max(end, to);
+    }
+    if (const auto body = plan_.bodies.find(n); body != plan_.bodies.end()) sum += body->second.bytes;
+    return sum;
+  }
+
+  // May `node` write `result` where its operand `v` lies? Element by element, or as the collective or the
+  // repeat that it is.
+  bool in_place(const Node& node, std::size_t r, std::size_t v) const {
+    if (const auto* repeat = std::get_if<Repeat>(&node.op))
+      return r < static_cast<std::size_t>(repeat->carried) && *node.operands[r] == v &&
+             std::count(node.operands.begin(), node.operands.end(), ValueId(v)) == 1;
+    if (const auto* collective = std::get_if<Collective>(&node.op))
+      return collective->kind == Collective::Kind::AllReduce;
+    const auto& nest = std::get<LoopNest>(node.op);
+    for (std::size_t k = 0; k < node.operands.size(); ++k)
+      if (*node.operands[k] == v && (nest.combine != Combine::None || nest.inputs[k] != nest.output))
+        return false;
+    return true;
+  }
+
+  std::string check_node(std::size_t n) {
+    const Node& node = graph_.nodes[n];
+    for (std::size_t r = 0; r < node.results.size(); ++r) {
+      const std::size_t result = *node.results[r];
+      const Region here = region(result);
+      if (here.from == here.to) continue;
+      if (here.space == 0 && (here.from < 0 || here.to > plan_.bytes || here.from % kBufferAlignment != 0))
+        return fmt::format("{} lies at {}..{} of {}", graph_.values[result].name, here.from, here.to,
+                           plan_.bytes);
+      for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+        if (v == result || !live_at(v, n) || !region(v).meets(here)) continue;
+        const Region there = region(v);
+        const bool dies = last_[v] == n && made_[v] != n;
+        const bool same = there.from == here.from && there.to == here.to;
+        if (dies && same && in_place(node, r, v)) continue;
+        return fmt::format("node {} makes {} over {}", n, graph_.values[result].name, graph_.values[v].name);
+      }
+    }
+    return check_body(n);
+  }
+
+  std::string check_body(std::size_t n) {
+    const auto* repeat = std::get_if<Repeat>(&graph_.nodes[n].op);
+    if (repeat == nullptr) return {};
+    const BufferPlan& body = plan_.bodies.at(n);
+    const std::int64_t at = plan_.body_offset.at(n);
+    const Region arena{0, at, at + body.bytes};
+    if (arena.to > plan_.bytes) return "a body's arena is cut off";
+    for (std::size_t v = 0; v < graph_.values.size(); ++v)
+      if (live_at(v, n) && body.bytes > 0 && region(v).meets(arena) && region(v).from != region(v).to)
+        return fmt::format("the arena of the repeat at node {} lies over {}", n, graph_.values[v].name);
+    if (std::string fault = Level(*repeat->body, body).run(); !fault.empty()) return fault;
+    return check_carries(*repeat, body);
+  }
+
+  // At the end of an iteration carried values are copied into the carries, in order: none of them may be
+  // needed for a later one.
+  static std::string check_carries(const Repeat& repeat, const BufferPlan& plan) {
+    const Graph& body = *repeat.body;
+    for (std::int32_t i = 0; i < repeat.carried; ++i) {
+      const Storage& made = plan.values[*body.outputs[static_cast<std::size_t>(i)].value];
+      if (made.kind == Storage::Kind::Arg && made.index == i) continue;
+      for (std::int32_t j = i + 1; j < repeat.carried; ++j) {
+        const Storage& later = plan.values[*body.outputs[static_cast<std::size_t>(j)].value];
+        if (later.kind == Storage::Kind::Arg && later.index == i)
+          return fmt::format("carry {} is overwritten before carry {} takes it", i, j);
+      }
+    }
+    return {};
+  }
+
+  const Graph& graph_;
+  const BufferPlan& plan_;
+  std::vector<std::size_t> made_, last_;
+};
+
+}  // namespace
+
+std::string check_buffers(const SpmdProgram& program, const BufferPlan& plan) {
+  return Level(program.graph, plan).run();
+}
+
+}  // namespace shardc::testing

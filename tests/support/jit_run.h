@@ -1,0 +1,17 @@
+// Programs as they really run: emitted, compiled in this process, with ranks as threads.
+#pragma once
+
+#include <vector>
+
+#include "ir/buffers.h"
+#include "ir/interpret.h"
+#include "ir/support/result.h"
+
+namespace shardc::testing {
+
+// One step on global tensors, one per argument; the values of the graph's outputs in order. `seed` decides
+// the salt: that of the interpreter is random_bits(seed, 1).
+Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const BufferPlan& buffers,
+                                           const std::vector<Tensor>& args, std::uint64_t seed);
+
+}  // namespace shardc::testing

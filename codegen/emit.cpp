@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <functional>
 #include <set>
 #include <utility>
 
@@ -107,7 +108,9 @@ class Level {
 
   // Where the level's memory is.
   std::string arena = "arena", salt = "salt";
-  std::vector<std::string> args, outputs;  // pointer expressions, by index in the graph; typed
+  // Typed pointer expressions by index in the graph, made when they are needed: what a body does not read is
+  // not declared around it.
+  std::vector<std::function<std::string()>> args, outputs;
 
   const std::string& pointer(ValueId value) {
     std::string& name = pointer_[*value];
@@ -121,10 +124,10 @@ class Level {
         from = fmt::format("({}*)({} + {})", type, arena, at.offset);
         break;
       case Storage::Kind::Arg:
-        from = args[static_cast<std::size_t>(at.index)];
+        from = args[static_cast<std::size_t>(at.index)]();
         break;
       case Storage::Kind::Output:
-        from = outputs[static_cast<std::size_t>(at.index)];
+        from = outputs[static_cast<std::size_t>(at.index)]();
         break;
     }
     name = p_.unique(v.name);
@@ -266,30 +269,32 @@ class Level {
     line(fmt::format("// {} times: {}", repeat.times, body.name));
     for (std::size_t k = 0; k < carried; ++k) {
       const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
+      if (a.kind == b.kind && a.offset == b.offset && a.index == b.index) continue;
       const std::string to = pointer(node.results[k]), from = pointer(node.operands[k]);
-      if (a.kind != b.kind || a.offset != b.offset || a.index != b.index)
-        copy(to, from, graph_[node.results[k]]);
+      copy(to, from, graph_[node.results[k]]);
     }
     Level inside(p_, body, plan_.bodies.at(n), depth_ + 1);
     inside.arena = p_.unique("arena");
     inside.salt = p_.unique("salt");
     for (std::size_t k = 0; k < node.operands.size(); ++k) {
-      if (k < carried)
-        inside.args.push_back(pointer(node.results[k]));
-      else if (k < carried + stacked)
-        inside.args.push_back(slice(pointer(node.operands[k]), i, body[body.args[k].value]));
-      else
-        inside.args.push_back(pointer(node.operands[k]));
+      const ValueId outer = k < carried ? node.results[k] : node.operands[k];
+      const bool slices = k >= carried && k < carried + stacked;
+      const Value& v = body[body.args[k].value];
+      inside.args.emplace_back(
+          [=, this, &v] { return slices ? slice(pointer(outer), i, v) : pointer(outer); });
     }
-    for (std::size_t k = 0; k < node.results.size(); ++k)
-      inside.outputs.push_back(k < carried ? pointer(node.results[k])
-                                           : slice(pointer(node.results[k]), i, body[body.outputs[k].value]));
+    for (std::size_t k = 0; k < node.results.size(); ++k) {
+      const ValueId outer = node.results[k];
+      const Value& v = body[body.outputs[k].value];
+      inside.outputs.emplace_back(
+          [=, this, &v] { return k < carried ? pointer(outer) : slice(pointer(outer), i, v); });
+    }
     inside.emit_nodes();
     for (std::size_t k = 0; k < carried; ++k) {
       const ValueId value = body.outputs[k].value;
       const Storage& at = inside.plan_.values[*value];
       const bool in_place = at.kind == Storage::Kind::Arg && at.index == static_cast<std::int32_t>(k);
-      if (!in_place) inside.copy(inside.args[k], inside.pointer(value), body[value]);
+      if (!in_place) inside.copy(inside.args[k](), inside.pointer(value), body[value]);
     }
     const std::string text = inside.take();
     line(repeat.reverse ? fmt::format("for (shardc_i64 {0} = {1}; {0} >= 0; --{0}) {{", i, repeat.times - 1)
@@ -319,14 +324,15 @@ bool is_table_output(const Output& output) { return output.role != Output::Role:
 std::string step_body(Program& p, const SpmdProgram& program, const BufferPlan& plan) {
   const Graph& graph = program.graph;
   Level level(p, graph, plan, 1);
+  const auto fixed = [&](ValueId value, std::string_view array, std::size_t i) {
+    const std::string text = fmt::format("({}*){}[{}]", cpp_type(graph[value].type.dtype), array, i);
+    return [text] { return text; };
+  };
   for (std::size_t i = 0; i < graph.args.size(); ++i)
-    level.args.push_back(fmt::format("({}*)arg[{}]", cpp_type(graph[graph.args[i].value].type.dtype), i));
-  int next = 0;
+    level.args.emplace_back(fixed(graph.args[i].value, "arg", i));
+  std::size_t next = 0;
   for (const Output& output : graph.outputs)
-    level.outputs.push_back(
-        is_table_output(output)
-            ? fmt::format("({}*)output[{}]", cpp_type(graph[output.value].type.dtype), next++)
-            : "");
+    level.outputs.emplace_back(fixed(output.value, "output", is_table_output(output) ? next++ : 0));
   level.emit_nodes();
   for (const Output& output : graph.outputs) {
     const Storage& at = plan.values[*output.value];

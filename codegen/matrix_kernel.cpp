@@ -39,7 +39,7 @@ class Matcher {
     }
     if (n.most > 1 && n.y != 1) return std::nullopt;
     const auto a = side(m.a, k.a), b = side(k.b, n.b);
-    if (!a || !b) return std::nullopt;
+    if (!a || !b || !fits(*a, m, k) || !fits(*b, k, n)) return std::nullopt;
     for (std::size_t f : batch_)  // a sum over nothing must still write the result
       if (!nest_.factors[f].in_output && !nest_.factors[f].length.empty()) return std::nullopt;
     return write(m, n, k, *a, *b);
@@ -116,9 +116,16 @@ class Matcher {
 
   // A matrix of [outer, inner] with these strides: one of them must be 1 (or its dimension a single element).
   static std::optional<Side> side(std::int64_t outer, std::int64_t inner) {
+    if (inner < 0 || outer < 0) return std::nullopt;
     if (inner == 1 || inner == 0) return Side{false, std::max<std::int64_t>(outer, 1)};
     if (outer == 1 || outer == 0) return Side{true, inner};
     return std::nullopt;
+  }
+
+  // Rows must not overlap, as those of a window x[i + k] do.
+  static bool fits(const Side& side, const Group& outer, const Group& inner) {
+    const Group &rows = side.transposed ? inner : outer, &row = side.transposed ? outer : inner;
+    return rows.most <= 1 || side.leading >= row.most;
   }
 
   std::string offset(const LocalAccess& access) const {

@@ -73,10 +73,31 @@ void climb_all(std::uint64_t first, std::uint64_t count, bool jit) {
   }
 }
 
-TEST(Ladder, SimulatedDevices) { climb_all(1, 60, false); }
-TEST(Ladder, Threads) { climb_all(10'001, 6, true); }
-TEST(SlowLadder, SimulatedDevices) { climb_all(100'001, 600, false); }
-TEST(SlowLadder, Threads) { climb_all(200'001, 60, true); }
+std::string multiply(std::uint64_t seed) {
+  const Graph lowered = passes::simplify(passes::lower(testing::random_products(seed)));
+  Random random(seed + 1'000'000);
+  const Mesh mesh = testing::random_mesh_of(random, 6);
+  const Graph sharded = sharded_somehow(random, lowered, mesh);
+  const Check check = [&](const Graph& g) { return testing::check_sharded(g, mesh, {.jit = true}); };
+  if (std::string fault = check(sharded); !fault.empty())
+    return report(seed, fault, print(testing::shrink(sharded, check, 60), mesh));
+  return {};
+}
+
+void multiply_all(std::uint64_t first, std::uint64_t count) {
+  if (const auto seed = testing::replayed_seed()) first = *seed, count = 1;
+  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+    const std::string fault = multiply(seed);
+    ASSERT_TRUE(fault.empty()) << fault;
+  }
+}
+
+TEST(Ladder, Products) { multiply_all(1, 10); }
+TEST(SlowLadder, Products) { multiply_all(10'001, 100); }
+TEST(Ladder, SimulatedDevices) { climb_all(1, 300, false); }
+TEST(Ladder, Threads) { climb_all(10'001, 25, true); }
+TEST(SlowLadder, SimulatedDevices) { climb_all(100'001, 6000, false); }
+TEST(SlowLadder, Threads) { climb_all(200'001, 250, true); }
 
 }  // namespace
 }  // namespace shardc

@@ -149,14 +149,15 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
   const std::vector<Tensor> args = arguments_of(sharded, options.fill);
   const std::uint64_t salt = random_bits(kSeed, 1);
   const bool coarse = rounds(sharded);
-  const double tolerance = options.exact ? 0 : coarse ? 0.05 : 1e-9;
+  // Partial sums of bf16 are rounded where they are made, and sums cancel.
+  const double tolerance = options.exact ? 0 : coarse ? 0.1 : 1e-9, floor = coarse ? 2 : 1e-6;
   std::vector<Tensor> want;
   SpmdProgram program;
   BufferPlan buffers;
   auto compute = [&](std::string_view rung, const SpmdProgram& p) {
     return guarded(rung, [&]() -> std::string {
       if (const Faults faults = verify(p); !faults.empty()) return faults_of(faults);
-      return difference(interpret(p, args, salt), want, sharded.outputs, tolerance);
+      return difference(interpret(p, args, salt), want, sharded.outputs, tolerance, floor);
     });
   };
   std::string fault = guarded("partition", [&]() -> std::string {
@@ -180,7 +181,7 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
   return guarded("jit", [&]() -> std::string {
     const auto got = run_on_threads(program, buffers, args, kSeed);
     if (!got) return render(got.error());
-    return difference(got.value(), want, sharded.outputs, coarse ? 0.05 : 3e-4);
+    return difference(got.value(), want, sharded.outputs, coarse ? 0.1 : 3e-4, coarse ? 2 : 1e-3);
   });
 }
 

@@ -62,19 +62,19 @@ std::vector<Tensor> arguments_of(const Graph& graph, Fill fill) {
 }
 
 std::string difference(const std::vector<Tensor>& got, const std::vector<Tensor>& want,
-                       const std::vector<Output>& outputs, double tolerance) {
+                       const std::vector<Output>& outputs, double tolerance, double floor) {
   if (got.size() != want.size()) return fmt::format("{} results, not {}", got.size(), want.size());
   for (std::size_t r = 0; r < want.size(); ++r) {
     if (got[r].type != want[r].type)
       return fmt::format("'{}' is {}, not {}", outputs[r].name, to_string(got[r].type),
                          to_string(want[r].type));
-    double scale = 0;
+    double scale = floor;
     for (double v : want[r].data)
       if (std::isfinite(v)) scale = std::max(scale, std::abs(v));
     for (std::size_t i = 0; i < want[r].data.size(); ++i) {
       const double a = got[r].data[i], b = want[r].data[i];
       if (a == b || (std::isnan(a) && std::isnan(b))) continue;
-      if (tolerance > 0 && std::abs(a - b) <= tolerance * scale + 1e-6 * tolerance) continue;
+      if (tolerance > 0 && std::abs(a - b) <= tolerance * scale) continue;
       return fmt::format("'{}' of {}: element {} is {}, not {} (largest {})", outputs[r].name,
                          to_string(want[r].type), i, a, b, scale);
     }

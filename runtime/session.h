@@ -26,7 +26,7 @@ struct CommCount {
 
 struct Stats {
   std::vector<std::int64_t> peak_bytes_per_rank;  // arguments, outputs and arena; not what libraries hold
-  std::map<std::string, CommCount> comm;  // "all_reduce" -> since the session began, of rank 0
+  std::map<std::string, CommCount> comm;          // "all_reduce" -> since the session began, of rank 0
 };
 
 class Session {

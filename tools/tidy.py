@@ -61,7 +61,7 @@ RULES = [
          r"(ir|frontend|passes|planner|codegen|runtime|tools)/.*\.(cpp|h)$", None, "std::system(command)", "file_system(x)"),
     Rule("exit", r"(?<![\w.>])(std::)?(exit|_exit|quick_exit)\s*\(", "only programs decide that they end",
          r"(ir|frontend|passes|planner|codegen)/", None, "std::exit(1)", "on_exit(x)"),
-    Rule("thread_local", r"\bthread_local\b", "state belongs to values; the JIT cannot load thread-local data",
+    Rule("thread_local", r"(?<!\")\bthread_local\b", "state belongs to values; the JIT cannot load thread-local data",
          SOURCE, None, "thread_local int x;", "thread_locals(x);"),
     Rule("using_in_header", r"^\s*using namespace\b", "a header must not fill its readers' scopes",
          r".*\.h$", None, "using namespace std;", "using Shape = int;"),

@@ -11,8 +11,8 @@ struct Generated {
 };
 Generated random_model(std::uint64_t seed);
 
-// Contractions large enough for the BLAS, of inputs and of views of them: transposed, reshaped, sliced, padded,
-// with dimensions of size 0 and 1.
+// Contractions large enough for the BLAS, of inputs and of views of them: transposed, reshaped, sliced,
+// padded, with dimensions of size 0 and 1.
 Graph random_products(std::uint64_t seed);
 
 }  // namespace shardc::testing

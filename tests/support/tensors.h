@@ -18,8 +18,8 @@ enum class Fill {
 Tensor tensor_named(std::string_view name, const Type& type, Fill fill = Fill::Reals, std::int64_t bound = 0);
 std::vector<Tensor> arguments_of(const Graph& graph, Fill fill = Fill::Reals);
 
-// What differs, or nothing. Elements may be off by `tolerance` times the largest magnitude in their tensor (at
-// least `floor`); 0 asks for equality. NaNs equal each other.
+// What differs, or nothing. Elements may be off by `tolerance` times the largest magnitude in their tensor
+// (at least `floor`); 0 asks for equality. NaNs equal each other.
 std::string difference(const std::vector<Tensor>& got, const std::vector<Tensor>& want,
                        const std::vector<Output>& outputs, double tolerance, double floor = 1e-6);
 

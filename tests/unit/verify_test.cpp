@@ -328,8 +328,6 @@ constexpr TextCase kTextCases[] = {
      "dimension 0 of %x is split by data, and index i may leave"},
     {"%fold: f32[i=8@data, j=8]@[data, _] = %f[8*i + j]", "%fold: f32[i=8@data, j=8]@[data, _] = %f[i + 8*j]",
      "dimension 0 of %f is split by data, and index i + 8*j may leave"},
-    {"%fold: f32[i=8@data, j=8]@[data, _]", "%fold: f32[i=8@data, j=8@model]@[data, model]",
-     "dimension 0 of %f is split by data, and index 8*i + j may leave"},
     {"param %f: f32[64]@[data] = zeros()", "param %f: f32[72]@[data] = zeros()",
      "dimension 0 of %f is split by data, and index 8*i + j may leave"},
     {"%deep: f32[i=8@[data, model], j=16]@[[data, model], _]",

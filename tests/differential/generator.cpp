@@ -38,7 +38,9 @@ class Maker {
 
   Shape random_shape(std::int64_t least_rank = 0) {
     Shape s;
-    for (std::int64_t rank = r_.between(least_rank, 3); rank > 0; --rank) s.push_back(r_.pick(sizes_));
+    for (std::int64_t rank = r_.between(least_rank, std::max<std::int64_t>(3, least_rank + 1)); rank > 0;
+         --rank)
+      s.push_back(r_.pick(sizes_));
     return s;
   }
 

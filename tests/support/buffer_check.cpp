@@ -20,7 +20,11 @@ struct Region {
 class Level {
  public:
   Level(const Graph& graph, const BufferPlan& plan)
-      : graph_(graph), plan_(plan), made_(graph.values.size(), kNever), last_(graph.values.size(), 0) {}
+      : graph_(graph),
+        plan_(plan),
+        made_(graph.values.size(), kNever),
+        last_(graph.values.size(), 0),
+        used_(graph.values.size(), false) {}
 
   std::string run() {
     if (plan_.values.size() != graph_.values.size()) return "a value has no storage";
@@ -38,10 +42,11 @@ class Level {
  private:
   void lifetimes() {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
-      for (ValueId v : graph_.nodes[n].operands) last_[*v] = n;
-      for (ValueId v : graph_.nodes[n].results) made_[*v] = last_[*v] = n;
+      for (ValueId v : graph_.nodes[n].operands) last_[*v] = n, used_[*v] = true;
+      for (ValueId v : graph_.nodes[n].results) made_[*v] = last_[*v] = n, used_[*v] = true;
     }
-    for (const Output& output : graph_.outputs) last_[*output.value] = graph_.nodes.size();
+    for (const Output& output : graph_.outputs)
+      last_[*output.value] = graph_.nodes.size(), used_[*output.value] = true;
   }
 
   bool is_arg(std::size_t v) const {
@@ -49,7 +54,7 @@ class Level {
   }
   bool live_at(std::size_t v, std::size_t n) const {
     const bool begun = is_arg(v) || (made_[v] != kNever && made_[v] <= n);
-    return begun && last_[v] >= n;
+    return begun && used_[v] && last_[v] >= n;  // an argument that nobody reads may be overwritten at once
   }
 
   Region region(std::size_t v) const {
@@ -151,6 +156,7 @@ class Level {
   const Graph& graph_;
   const BufferPlan& plan_;
   std::vector<std::size_t> made_, last_;
+  std::vector<bool> used_;
 };
 
 }  // namespace

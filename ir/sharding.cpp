@@ -37,6 +37,7 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding) {
     const std::string axes = to_string(mesh, dim.axes);
     text += dim.axes.empty() ? (dim.open ? "" : "_") : dim.axes.size() == 1 ? axes : "[" + axes + "]";
     if (dim.open) text += "+";
+    if (dim.priority != 0) text += fmt::format(" p{}", dim.priority);
   }
   text += "]";
   if (!sharding.replicated.empty())

@@ -5,6 +5,7 @@
 //   _             not split                   +  open: propagation may add axes
 //   {replicated}  axes that must not split it {sum: axes}  a partial value: the sum over these axes is
 //                                             the tensor (also max, min)
+//   model p1      a hint of priority 1: propagated after all of priority 0, which is what says nothing
 #pragma once
 
 #include <string>
@@ -21,6 +22,7 @@ std::string_view name_of(Combine combine);  // "sum"
 struct DimSharding {
   Axes axes;
   bool open = false;
+  std::int32_t priority = 0;  // of the user's word; 0 once shardings are complete
   bool operator==(const DimSharding&) const = default;
 };
 

@@ -132,7 +132,18 @@ DimSharding Parser::parse_dim_sharding() {
     dim.after = parse_integer(0, kMostRows);
     lexer_.expect(">");
   }
+  if (lexer_.at(Token::Kind::Word)) dim.priority = parse_priority();
   return dim;
+}
+
+std::int32_t Parser::parse_priority() {
+  const Token token = lexer_.expect(Token::Kind::Word, "a priority, as p1");
+  std::int32_t priority = 0;
+  const char *begin = token.text.data() + 1, *end = token.text.data() + token.text.size();
+  const auto [stop, error] = std::from_chars(begin, end, priority);
+  if (!token.text.starts_with('p') || error != std::errc{} || stop != end || priority < 0)
+    lexer_.fail(token, fmt::format("expected ',' or a priority, as p1, but found '{}'", token.text));
+  return priority;
 }
 
 AxisRef Parser::parse_axis() {

@@ -69,6 +69,7 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding) {
     text += dim.axes.empty() ? (dim.open ? "" : "_") : dim.axes.size() == 1 ? axes : "[" + axes + "]";
     if (dim.open) text += "+";
     if (dim.before != 0 || dim.after != 0) text += fmt::format("<{}, {}>", dim.before, dim.after);
+    if (dim.priority != 0) text += fmt::format(" p{}", dim.priority);
   }
   text += "]";
   if (!sharding.replicated.empty())

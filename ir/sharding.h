@@ -6,6 +6,7 @@
 //   {replicated}  axes that must not split it {sum: axes}  a partial value: the sum over these axes is
 //                                             the tensor (also max, min)
 //   data<1, 2>    split, and every device also holds 1 row before and 2 rows after its part: a halo
+//   model p1      a hint of priority 1: propagated after all of priority 0, which is what says nothing
 #pragma once
 
 #include <string>
@@ -23,6 +24,7 @@ struct DimSharding {
   Axes axes;
   bool open = false;
   std::int64_t before = 0, after = 0;  // the halo, in rows of global indices; those outside hold nothing
+  std::int32_t priority = 0;  // of the user's word; 0 once shardings are complete
   bool operator==(const DimSharding&) const = default;
 };
 

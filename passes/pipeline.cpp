@@ -1,5 +1,8 @@
 #include "passes/pipeline.h"
 
+#include <map>
+#include <tuple>
+
 #include "ir/verify.h"
 #include "passes/buffers.h"
 #include "passes/fuse.h"
@@ -19,12 +22,37 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   return Prepared{std::move(forward), std::move(step)};
 }
 
-Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds) {
+namespace {
+
+// Origins of the forward graph, then those of the step. What the step was given from the forward graph
+// follows what it followed there.
+Provenance joined(Provenance forward, const Provenance& step) {
+  std::map<std::tuple<std::string, std::size_t, AxisRef>, Origin> known;
+  for (const Origin& origin : forward)
+    known.emplace(std::tuple(origin.value, origin.dim, origin.axis), origin);
+  const auto shift = static_cast<std::int64_t>(forward.size());
+  for (Origin origin : step) {
+    const auto before = known.find(std::tuple(origin.value, origin.dim, origin.axis));
+    if (origin.from >= 0)
+      origin.from += shift;
+    else if (before != known.end())
+      origin = before->second;
+    forward.push_back(std::move(origin));
+  }
+  return forward;
+}
+
+}  // namespace
+
+Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Provenance* why) {
   Seeds all = seeds;
-  const Graph forward = propagate(prepared.forward, mesh, seeds);
+  Provenance first, second;
+  const Graph forward = propagate(prepared.forward, mesh, seeds, why != nullptr ? &first : nullptr);
   for (const Arg& arg : forward.args)
-    all.insert_or_assign(forward[arg.value].name, forward[arg.value].sharding);
-  return propagate(prepared.step, mesh, all);
+    all.tensors.insert_or_assign(forward[arg.value].name, Seed{forward[arg.value].sharding, ""});
+  Graph step = propagate(prepared.step, mesh, all, why != nullptr ? &second : nullptr);
+  if (why != nullptr) *why = joined(std::move(first), second);
+  return step;
 }
 
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "codegen/emit.h"
@@ -19,7 +21,7 @@ namespace shardc::tools {
 namespace {
 
 passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
-  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh);
+  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh, model.hints.constraints);
   return passes::seeds_from(model.hints, prepared.step, mesh);
 }
 
@@ -48,25 +50,50 @@ std::int64_t ranks_for(const Request& request, const Cluster& cluster) {
   return std::max<std::int64_t>(1, std::thread::hardware_concurrency());
 }
 
+// The ranks of all values, those of repeats' bodies included, by name.
+void add_ranks(const Graph& graph, std::map<std::string, std::set<std::size_t>>& ranks) {
+  for (const Value& value : graph.values) ranks[value.name].insert(value.type.rank());
+  for (const Node& node : graph.nodes)
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) add_ranks(*repeat->body, ranks);
+}
+
 // A plan whose names and ranks are those of this model.
 Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
+  std::map<std::string, std::set<std::size_t>> ranks;
+  add_ranks(graph, ranks);
   std::vector<std::string> names;
-  for (const Value& value : graph.values) names.push_back(value.name);
+  for (const auto& [name, known] : ranks) names.push_back(name);
   Diagnostics errors;
-  for (const auto& [name, sharding] : plan.tensors) {
-    const auto at = std::find(names.begin(), names.end(), name);
-    if (at == names.end()) {
+  const auto known = [&](const std::string& name) {
+    if (!ranks.contains(name))
       errors.push_back(
           error_at({file}, fmt::format("the model has no tensor '{}'", name), did_you_mean(name, names)));
-      continue;
-    }
-    const Type& type = graph.values[static_cast<std::size_t>(at - names.begin())].type;
-    if (type.rank() != sharding.dims.size())
+    return ranks.contains(name);
+  };
+  for (const auto& [name, sharding] : plan.tensors)
+    if (known(name) && !ranks[name].contains(sharding.dims.size()))
       errors.push_back(error_at({file}, fmt::format("'{}' has {} dimensions, its sharding {}", name,
-                                                    type.rank(), sharding.dims.size())));
-  }
+                                                    *ranks[name].begin(), sharding.dims.size())));
+  for (const std::vector<std::string>& group : plan.constraints.alike)
+    for (const std::string& name : group) known(name);
+  for (const auto& [name, barrier] : plan.constraints.barriers) known(name);
   if (!errors.empty()) return errors;
   return Done{};
+}
+
+passes::Seeds seeds_of(const Plan& plan) {
+  passes::Seeds seeds;
+  seeds.constraints = plan.constraints;
+  for (const auto& [name, sharding] : plan.tensors)
+    seeds.tensors[name] = {sharding, fmt::format("the plan's tensors.{}", name)};
+  return seeds;
+}
+
+// What a plan needs beside its decisions about arguments to lead to the same program.
+void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
+  for (const auto& [name, seed] : seeds.tensors) plan.tensors.emplace(name, seed.sharding);
+  plan.constraints = seeds.constraints;
+  if (plan.expect.empty()) plan.expect = model.expect;
 }
 
 }  // namespace
@@ -102,22 +129,23 @@ Result<Built> build(const Request& request) {
           return complete(prepared, mesh, seeds_for(model, prepared, mesh));
         }));
     planner::Candidate& c = choice.candidate;
-    return Built{std::move(model),
-                 std::move(prepared),
-                 std::move(choice.plan),
-                 std::move(c.sharded),
-                 {std::move(c.program), std::move(c.buffers)}};
+    passes::Seeds seeds = seeds_for(model, prepared, c.mesh);
+    add_hints(choice.plan, model, seeds);
+    return Built{std::move(model), std::move(prepared),  std::move(choice.plan),
+                 std::move(seeds), std::move(c.sharded), {std::move(c.program), std::move(c.buffers)}};
   }
 
   Mesh mesh;
   passes::Seeds seeds;
+  std::vector<Expectation> expect = model.expect;
   std::string reason = "a mesh given by the user, completed by propagation";
   if (!request.plan.empty()) {
     TRY(Plan plan, frontend::load_plan(request.plan));
     TRY(const Done fits, check_plan(plan, prepared.step, request.plan));
     static_cast<void>(fits);
     mesh = plan.mesh;
-    seeds = plan.tensors;
+    seeds = seeds_of(plan);
+    if (!plan.expect.empty()) expect = plan.expect;
     reason = plan.reason;
   } else {
     if (use_hinted) {
@@ -135,9 +163,12 @@ Result<Built> build(const Request& request) {
   planner::Candidate candidate = complete(prepared, mesh, seeds);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;
+  plan.expect = std::move(expect);
+  add_hints(plan, model, seeds);
   return Built{std::move(model),
                std::move(prepared),
                std::move(plan),
+               std::move(seeds),
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)}};
 }

@@ -29,6 +29,7 @@ struct Built {
   Model model;
   passes::Prepared prepared;
   Plan plan;
+  passes::Seeds seeds;  // what propagation started from
   Graph sharded;
   passes::LocalProgram local;
 };

@@ -30,6 +30,7 @@ struct Rule {
   std::vector<Group> groups;
   bool elementwise = false;
   std::string what = "nest";
+  std::string result;
   Place place;
 };
 
@@ -163,7 +164,9 @@ class Propagation {
   }
 
   void add_nest(const Graph& graph, const Node& node, const LoopNest& nest, std::size_t base) {
-    Rule rule{.elementwise = nest.combine == Combine::None, .place = node.place};
+    Rule rule{.elementwise = nest.combine == Combine::None,
+              .result = graph[node.results[0]].name,
+              .place = node.place};
     for (const Factor& factor : nest.factors) rule.groups.push_back({factor.size, {}, factor.name});
     auto link = [&](const Access& access, ValueId value, std::size_t cell) {
       for (std::size_t d = 0; d < access.size(); ++d) {
@@ -358,7 +361,8 @@ class Propagation {
   Origin origin_of(std::size_t c, std::size_t d, std::size_t i,
                    const std::vector<std::vector<std::size_t>>& first) const {
     const Step& step = steps_[c][d][i];
-    Origin origin{.value = names_[c], .dim = d, .axis = cells_[c].dims[d].axes[i]};
+    Origin origin{
+        .value = names_[c], .rank = cells_[c].dims.size(), .dim = d, .axis = cells_[c].dims[d].axes[i]};
     if (std::any_of(behind_.begin(), behind_.end(), [&](const auto& pair) { return pair.second == c; }))
       origin.value += " (as it is read)";
     if (step.rule < 0) {
@@ -370,6 +374,7 @@ class Propagation {
     origin.from = static_cast<std::int64_t>(first[step.cell][step.dim] + step.at);
     origin.through = rule.what;
     origin.factor = rule.groups[step.group].factor;
+    origin.result = rule.result;
     origin.place = rule.place;
     return origin;
   }

@@ -13,14 +13,6 @@
 namespace shardc::frontend {
 namespace {
 
-// As did_you_mean; a name without its blocks means the ones that end so.
-std::string did_you_mean_path(const std::string& name, const std::vector<std::string>& known) {
-  std::string paths;
-  for (const std::string& other : known)
-    if (other.ends_with("." + name)) paths += fmt::format("{}'{}'", paths.empty() ? "" : " or ", other);
-  return paths.empty() ? did_you_mean(name, known) : fmt::format("did you mean {}?", paths);
-}
-
 // Reads the sections in the order in which they depend on each other.
 class ModelReader {
  public:
@@ -181,7 +173,7 @@ class ModelReader {
     if (inner)
       for (const auto& [key, values] : scope_.inner) known.push_back(key);
     reporter_.error(name.span, fmt::format("unknown tensor {}", quoted(name.name)),
-                    did_you_mean_path(name.name, known));
+                    did_you_mean(name.name, known));
     return nullptr;
   }
 

@@ -165,7 +165,12 @@ bool parse_list_entry(Reporter& reporter, const Yaml& node, const AxisNames& nam
   for (const Yaml& item : node.items) {
     if (!expect(reporter, item, Yaml::Kind::Scalar, node.span, "an axis")) return false;
     Parser parser(reporter, item);
-    if (!add_to(parser, names, sharding) || !parser.finish()) return false;
+    if (!add_to(parser, names, sharding)) return false;
+    if (!parser.at_end() && item.text.find(' ') != std::string::npos)
+      parser.fail(parser.here(),
+                  fmt::format("unexpected {} after an axis of a list", quoted(parser.peek().text)),
+                  "a priority or '+' follows the whole list, in quotes: \"[data, model]+ p1\"");
+    if (!parser.finish()) return false;
   }
   return true;
 }

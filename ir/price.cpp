@@ -9,6 +9,18 @@ namespace {
 
 constexpr double kLoopOverhead = 1e-7;  // seconds to enter a loop nest
 
+void add_traffic(const Graph& graph, std::int64_t times, std::map<std::string, Traffic>& sum) {
+  for (const Node& node : graph.nodes) {
+    if (const auto* repeat = std::get_if<Repeat>(&node.op))
+      add_traffic(*repeat->body, times * repeat->times, sum);
+    const auto* collective = std::get_if<Collective>(&node.op);
+    if (collective == nullptr) continue;
+    Traffic& traffic = sum[std::string(name_of(collective->kind))];
+    traffic.count += times;
+    traffic.bytes += times * payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]);
+  }
+}
+
 }  // namespace
 
 const Level& level_of(const Mesh& mesh, const Axes& axes, const Cluster& cluster) {
@@ -26,6 +38,15 @@ const Level& level_of(const Mesh& mesh, const Axes& axes, const Cluster& cluster
 std::int64_t payload_bytes(const Collective& collective, const Value& operand, const Value& result) {
   if (collective.kind == Collective::Kind::Halo) return local_bytes(result) - local_bytes(operand);
   return local_bytes(operand);
+}
+
+std::map<std::string, Traffic> traffic_of(const Graph& graph) {
+  using Kind = Collective::Kind;
+  std::map<std::string, Traffic> sum;
+  for (Kind kind : {Kind::AllReduce, Kind::ReduceScatter, Kind::AllGather, Kind::AllToAll, Kind::Permute, Kind::Halo})
+    sum.emplace(name_of(kind), Traffic{});
+  add_traffic(graph, 1, sum);
+  return sum;
 }
 
 double seconds_of(const Collective& collective, double payload, const Mesh& mesh, const Cluster& cluster) {

@@ -5,6 +5,9 @@
 // and an all-gather. A group runs at the speed of the innermost network level that holds all of it.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "ir/cluster.h"
 #include "ir/graph.h"
 
@@ -17,6 +20,14 @@ const Level& level_of(const Mesh& mesh, const Axes& axes, const Cluster& cluster
 // The bytes that a device hands to a collective: its part of the operand; of a halo, the rows that it gets.
 // The runtime counts the same.
 std::int64_t payload_bytes(const Collective& collective, const Value& operand, const Value& result);
+
+// What one device hands to each kind of collective in one run of a local graph, repeats included.
+struct Traffic {
+  std::int64_t count = 0;
+  std::int64_t bytes = 0;
+  bool operator==(const Traffic&) const = default;
+};
+std::map<std::string, Traffic> traffic_of(const Graph& graph);  // "all_reduce" -> ...; all kinds
 
 // Seconds, for a payload in bytes.
 double seconds_of(const Collective& collective, double payload, const Mesh& mesh, const Cluster& cluster);

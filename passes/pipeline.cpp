@@ -24,22 +24,22 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
 
 namespace {
 
-// Origins of the forward graph, then those of the step. What the step was given from the forward graph
+// Origins of the step, then those of the forward graph. What the step was given from the forward graph
 // follows what it followed there.
-Provenance joined(Provenance forward, const Provenance& step) {
-  std::map<std::tuple<std::string, std::size_t, AxisRef>, Origin> known;
-  for (const Origin& origin : forward)
-    known.emplace(std::tuple(origin.value, origin.dim, origin.axis), origin);
-  const auto shift = static_cast<std::int64_t>(forward.size());
-  for (Origin origin : step) {
-    const auto before = known.find(std::tuple(origin.value, origin.dim, origin.axis));
-    if (origin.from >= 0)
-      origin.from += shift;
-    else if (before != known.end())
-      origin = before->second;
-    forward.push_back(std::move(origin));
+Provenance joined(Provenance step, const Provenance& forward) {
+  std::map<std::tuple<std::string, std::size_t, std::size_t, AxisRef>, Origin> known;
+  const auto key = [](const Origin& o) { return std::tuple(o.value, o.rank, o.dim, o.axis); };
+  const auto shift = static_cast<std::int64_t>(step.size());
+  std::vector<Origin> shifted = forward;
+  for (Origin& origin : shifted) {
+    if (origin.from >= 0) origin.from += shift;
+    known.emplace(key(origin), origin);
   }
-  return forward;
+  for (Origin& origin : step)
+    if (const auto before = known.find(key(origin)); origin.from < 0 && before != known.end())
+      origin = before->second;
+  step.insert(step.end(), shifted.begin(), shifted.end());
+  return step;
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Prov
   for (const Arg& arg : forward.args)
     all.tensors.insert_or_assign(forward[arg.value].name, Seed{forward[arg.value].sharding, ""});
   Graph step = propagate(prepared.step, mesh, all, why != nullptr ? &second : nullptr);
-  if (why != nullptr) *why = joined(std::move(first), second);
+  if (why != nullptr) *why = joined(std::move(second), first);
   return step;
 }
 
@@ -61,6 +61,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   program = fuse(program);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
+  expect_valid(verify(program, buffers), "buffers");
   return {std::move(program), std::move(buffers)};
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "ir/reach.h"
 #include "ir/support/check.h"
 
 namespace shardc::passes {
@@ -30,6 +31,7 @@ struct Rule {
   std::vector<Group> groups;
   bool elementwise = false;
   std::string what = "nest";
+  std::string result;
   Place place;
 };
 
@@ -163,7 +165,9 @@ class Propagation {
   }
 
   void add_nest(const Graph& graph, const Node& node, const LoopNest& nest, std::size_t base) {
-    Rule rule{.elementwise = nest.combine == Combine::None, .place = node.place};
+    Rule rule{.elementwise = nest.combine == Combine::None,
+              .result = graph[node.results[0]].name,
+              .place = node.place};
     for (const Factor& factor : nest.factors) rule.groups.push_back({factor.size, {}, factor.name});
     auto link = [&](const Access& access, ValueId value, std::size_t cell) {
       for (std::size_t d = 0; d < access.size(); ++d) {
@@ -173,7 +177,11 @@ class Propagation {
           rule.groups[*part].links.push_back({cell, d, part != parts.back(), before});
           before.push_back(nest[part].size);
         }
-        rule.elementwise = rule.elementwise && parts.size() <= 1;
+        rule.elementwise = rule.elementwise && parts.size() == 1;
+        if (!parts.empty()) continue;
+        // A window or a shift: its rows are there but for a halo.
+        if (const auto factor = leading(nest, access[d], graph[value].type.shape[d]))
+          rule.groups[*factor].links.push_back({cell, d});
       }
     };
     link(nest.output, node.results[0], base + *node.results[0]);
@@ -358,7 +366,8 @@ class Propagation {
   Origin origin_of(std::size_t c, std::size_t d, std::size_t i,
                    const std::vector<std::vector<std::size_t>>& first) const {
     const Step& step = steps_[c][d][i];
-    Origin origin{.value = names_[c], .dim = d, .axis = cells_[c].dims[d].axes[i]};
+    Origin origin{
+        .value = names_[c], .rank = cells_[c].dims.size(), .dim = d, .axis = cells_[c].dims[d].axes[i]};
     if (std::any_of(behind_.begin(), behind_.end(), [&](const auto& pair) { return pair.second == c; }))
       origin.value += " (as it is read)";
     if (step.rule < 0) {
@@ -370,6 +379,7 @@ class Propagation {
     origin.from = static_cast<std::int64_t>(first[step.cell][step.dim] + step.at);
     origin.through = rule.what;
     origin.factor = rule.groups[step.group].factor;
+    origin.result = rule.result;
     origin.place = rule.place;
     return origin;
   }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,6 +15,7 @@
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
 #include "ir/price.h"
+#include "passes/contracts.h"
 #include "passes/default_rules.h"
 #include "planner/search.h"
 
@@ -113,7 +115,9 @@ Result<Model> load_model(const Request& request) {
   return frontend::load_model(request.model, overrides);
 }
 
-Result<Built> build(const Request& request) {
+namespace {
+
+Result<Built> decide(const Request& request) {
   TRY(Model model, load_model(request));
   TRY(passes::Prepared prepared, passes::prepare(model, {request.gradients}));
 
@@ -171,6 +175,40 @@ Result<Built> build(const Request& request) {
                std::move(seeds),
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)}};
+}
+
+// The lines that diagnostics about the model speak of.
+void add_lines(Diagnostics& errors, const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  for (Diagnostic& error : errors)
+    if (error.place.file == path && error.place.line > 0 &&
+        static_cast<std::size_t>(error.place.line) <= lines.size())
+      error.source_line = lines[static_cast<std::size_t>(error.place.line) - 1];
+}
+
+// What the user expects of the program beyond right results.
+Diagnostics check_contracts(const Built& built, const std::string& path) {
+  Diagnostics errors = passes::check_expectations(built.local.program, built.plan.expect);
+  if (built.seeds.constraints.explicit_reshards) {
+    std::map<std::string, Sharding, std::less<>> told;
+    for (const auto& [name, seed] : built.seeds.tensors) told.emplace(name, seed.sharding);
+    Diagnostics reshards = passes::check_reshards(built.local.program, told);
+    add_lines(reshards, path);
+    errors.insert(errors.end(), reshards.begin(), reshards.end());
+  }
+  return errors;
+}
+
+}  // namespace
+
+Result<Built> build(const Request& request) {
+  TRY(Built built, decide(request));
+  if (request.lenient) return built;
+  Diagnostics errors = check_contracts(built, request.model);
+  if (!errors.empty()) return errors;
+  return built;
 }
 
 std::string emit(const Built& built) {

@@ -18,7 +18,6 @@
 #include "passes/lower.h"
 #include "passes/partition.h"
 #include "passes/simplify.h"
-#include "tests/support/buffer_check.h"
 #include "tests/support/jit_run.h"
 #include "tests/support/random.h"
 
@@ -192,7 +191,7 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
   if (!fault.empty()) return fault;
   fault = guarded("buffers", [&] {
     buffers = passes::assign_buffers(program);
-    return check_buffers(program, buffers);
+    return faults_of(verify(program, buffers));
   });
   if (!fault.empty() || !options.jit) return fault;
   return guarded("jit", [&]() -> std::string {

@@ -181,7 +181,7 @@ class Propagation {
         if (!parts.empty()) continue;
         // A window or a shift: its rows are there but for a halo.
         if (const auto factor = leading(nest, access[d], graph[value].type.shape[d]))
-          rule.groups[*factor].links.push_back({cell, d});
+          rule.groups[**factor].links.push_back({cell, d});
       }
     };
     link(nest.output, node.results[0], base + *node.results[0]);

@@ -32,6 +32,7 @@ class Verifier {
   void verify_body_outputs();
   void verify_node(const Node& node);
   void verify_call(const Node& node, const Call& call);
+  void verify_sweep(const Node& node, const Sweep& sweep);
   void verify_repeat(const Node& node, const Repeat& repeat);
   void verify_repeat_types(const Node& node, const Repeat& repeat);
 
@@ -52,6 +53,7 @@ class Verifier {
   void verify_collective(const Node& node, const Collective& collective);
   bool after(const Collective& collective, Sharding& sharding);
   void verify_unreduced(const Node& node);
+  void verify_local_sweep(const Node& node, const Sweep& sweep);
   void verify_local_repeat(const Node& node, const Repeat& repeat);
   void verify_local_outputs();
   void expect_layout(const Sharding& found, const Sharding& expected, std::string_view what);

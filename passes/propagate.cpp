@@ -73,6 +73,7 @@ class Propagation {
     }
     for (const Node& node : graph.nodes) {
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) add_nest(graph, node, *nest, base);
+      if (const auto* sweep = std::get_if<Sweep>(&node.op)) add_sweep(graph, node, *sweep, base);
       if (const auto* repeat = std::get_if<Repeat>(&node.op))
         add_repeat(node, *repeat, base, add_level(*repeat->body));
     }
@@ -93,6 +94,20 @@ class Propagation {
     };
     link(nest.output, node.results[0]);
     for (std::size_t k = 0; k < node.operands.size(); ++k) link(nest.inputs[k], node.operands[k]);
+    rules_.push_back(std::move(rule));
+  }
+
+  // All dimensions pass through; so does that of a recurrence, which goes on from device to device.
+  void add_sweep(const Graph& graph, const Node& node, const Sweep& sweep, std::size_t base) {
+    Rule rule;
+    rule.elementwise = true;
+    const Shape& shape = graph[node.operands[0]].type.shape;
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+      if (sweep.kind == Sweep::Kind::SortIndices && d == static_cast<std::size_t>(sweep.dim)) continue;
+      Group group{shape[d], {{base + *node.results[0], d, false}}};
+      for (ValueId operand : node.operands) group.links.push_back({base + *operand, d, false});
+      rule.groups.push_back(std::move(group));
+    }
     rules_.push_back(std::move(rule));
   }
 

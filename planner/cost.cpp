@@ -1,6 +1,7 @@
 #include "planner/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ir/support/check.h"
 
@@ -30,6 +31,7 @@ class Walker {
   void walk(const Graph& graph, double times) {
     for (const Node& node : graph.nodes) {
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) add_nest(graph, node, *nest, times);
+      if (const auto* sweep = std::get_if<Sweep>(&node.op)) add_sweep(graph, node, *sweep, times);
       if (const auto* repeat = std::get_if<Repeat>(&node.op))
         walk(*repeat->body, times * static_cast<double>(repeat->times));
       if (const auto* collective = std::get_if<Collective>(&node.op))
@@ -55,6 +57,20 @@ class Walker {
     if (nest.body->fn == Fn::Where && nest.combine == Combine::Sum) work = std::min(work, bytes);
     flops += times * work;
     const double rate = peak(graph[node.results[0]].type.dtype) * cluster_.device.efficiency;
+    compute += times * (kLoopOverhead + std::max(work / rate, bytes / cluster_.device.bandwidth));
+  }
+
+  // A multiplication and an addition per element; sorting counts its comparisons.
+  void add_sweep(const Graph& graph, const Node& node, const Sweep& sweep, double times) {
+    double bytes = static_cast<double>(local_bytes(graph[node.results[0]]));
+    for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph[operand]));
+    const Value& swept = graph[node.operands[0]];
+    const auto size = static_cast<double>(swept.type.shape[static_cast<std::size_t>(sweep.dim)]);
+    const double each = sweep.kind == Sweep::Kind::SortIndices ? std::log2(std::max(size, 2.0)) : 2;
+    const double work =
+        each * static_cast<double>(elements_of(local_shape(swept.type.shape, swept.sharding)));
+    flops += times * work;
+    const double rate = peak(swept.type.dtype) * cluster_.device.efficiency;
     compute += times * (kLoopOverhead + std::max(work / rate, bytes / cluster_.device.bandwidth));
   }
 

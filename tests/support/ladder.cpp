@@ -189,7 +189,8 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
   return guarded("jit", [&]() -> std::string {
     const auto got = run_on_threads(program, buffers, args, kSeed);
     if (!got) return render(got.error());
-    // Four roundings of float32 in the arguments, twice over, cover what the program's own do to sums that cancel.
+    // Four roundings of float32 in the arguments, twice over, cover what the program's own do to sums that
+    // cancel.
     std::vector<double> slack = sensitivity(sharded, args, salt, 4 * 0x1p-23);
     for (double& s : slack) s *= 2;
     return difference(got.value(), want, sharded.outputs, coarse ? 0.1 : 3e-4, coarse ? 2 : 1e-3, slack);

@@ -274,6 +274,10 @@ bool equal_op(const Op& a, const Op& b) {
     return x->times == y.times && x->reverse == y.reverse && x->carried == y.carried &&
            x->stacked == y.stacked && testing::equal(*x->body, *y.body);
   }
+  if (const auto* x = std::get_if<Sweep>(&a)) {
+    const auto& y = std::get<Sweep>(b);
+    return x->kind == y.kind && x->dim == y.dim && x->reverse == y.reverse && x->count == y.count;
+  }
   const auto &x = std::get<Collective>(a), &y = std::get<Collective>(b);
   return x.kind == y.kind && x.axes == y.axes && x.combine == y.combine && x.dim == y.dim && x.to == y.to;
 }

@@ -58,20 +58,24 @@ Values Elaborator::scan(Frame& frame, const Ast& ast, const std::vector<std::str
     shared += ", " + block->args[i].name;
   }
   wanted.push_back({"reverse", false});
-  const std::optional<Bound> bound =
-      bind_arguments(reporter_, ast, 1, wanted,
-                     fmt::format("scan({}, init, xs{}, reverse=false)", block->name.name, shared));
+  const std::string signature = fmt::format("scan({}, init, xs{}, reverse=false)", block->name.name, shared);
+  const std::optional<Bound> bound = bind_arguments(reporter_, ast, 1, wanted, signature);
   if (!bound) return std::nullopt;
+  const Bound::value_type& reverse = bound->back();
+  if (!reverse.empty() && std::find(ast.keys.begin(), ast.keys.end(), "reverse") == ast.keys.end()) {
+    reporter_.error(reverse[0]->span, "'scan' takes no such argument", "write " + signature);
+    return std::nullopt;
+  }
   for (std::size_t i = 0; i + 1 < bound->size(); ++i) {
     const std::vector<const Ast*> items = i < 2 ? items_of(*(*bound)[i][0]) : (*bound)[i];
     scan.arguments.insert(scan.arguments.end(), items.begin(), items.end());
   }
   for (const Ast* item : scan.arguments)
     scan.values.push_back(tensor(frame, operand(frame, *item, base), {}, base, item->span));
-  if (!bound->back().empty()) {
-    const std::optional<Attr> reverse = evaluate_constant(reporter_, dims_, *bound->back()[0]);
-    const bool* flag = reverse ? std::get_if<bool>(&reverse->value) : nullptr;
-    if (reverse && flag == nullptr) reporter_.error(bound->back()[0]->span, "reverse must be true or false");
+  if (!reverse.empty()) {
+    const std::optional<Attr> attr = evaluate_constant(reporter_, dims_, *reverse[0]);
+    const bool* flag = attr ? std::get_if<bool>(&attr->value) : nullptr;
+    if (attr && flag == nullptr) reporter_.error(reverse[0]->span, "reverse must be true or false");
     if (flag == nullptr) return std::nullopt;
     scan.reverse = *flag;
   }

@@ -110,17 +110,26 @@ ValueId tokens_in(Builder& b, ValueId slots, const Experts& e) {
   return b.map(x(0) - integer(1), {from_one}, DType::I32, "tokens");
 }
 
-// table[indices[..], feature], 0 for an index of -1.
-ValueId rows(Builder& b, ValueId indices, ValueId table, std::string_view name) {
-  Shape shape = b.type(indices).shape;
-  const std::size_t rank = shape.size();
-  shape.insert(shape.end(), {b.type(table).shape[1], b.type(table).shape[0]});
-  LoopNest nest = loops_over(shape);
-  nest.inputs = {straight(rank), {Affine::of(factor(rank + 1)), Affine::of(factor(rank))}};
+// inputs[slot, feature] = tokens[token in slot, feature]; an empty slot gets 0.
+ValueId dispatched(Builder& b, ValueId tokens, ValueId in_slot, const Experts& e) {
+  LoopNest nest = loops_over({e.experts * e.capacity, e.features, e.tokens});
+  nest.inputs = {{Affine::of(factor(0))}, {Affine::of(factor(2)), Affine::of(factor(1))}};
   nest.output.pop_back();
   nest.combine = Combine::Sum;
-  nest.body = where(eq(x(0), index_of(factor(rank + 1))), x(1), number(0));
-  return b.nest(std::move(nest), {indices, table}, b.type(table).dtype, name);
+  nest.body = where(eq(x(0), index_of(factor(2))), x(1), number(0));
+  return b.nest(std::move(nest), {in_slot, tokens}, DType::F32, "dispatched");
+}
+
+// y[token, feature] = sum over choices of weight * outputs[slot, feature]. Weighing in the same step leaves
+// one sum over devices that hold different experts.
+ValueId combined(Builder& b, ValueId outputs, ValueId slots, ValueId weights, const Experts& e) {
+  LoopNest nest = loops_over({e.tokens, e.features, e.choices, e.experts * e.capacity});
+  const Access choice{Affine::of(factor(0)), Affine::of(factor(2))};
+  nest.inputs = {choice, {Affine::of(factor(3)), Affine::of(factor(1))}, choice};
+  nest.output.resize(2);
+  nest.combine = Combine::Sum;
+  nest.body = where(eq(x(0), index_of(factor(3))), x(1) * x(2), number(0));
+  return b.nest(std::move(nest), {slots, outputs, weights}, DType::F32, "combined");
 }
 
 Values expand_moe(Builder& b, const Args& args) {
@@ -134,18 +143,16 @@ Values expand_moe(Builder& b, const Args& args) {
   const ValueId tokens = reshape(b, f32("x"), {e.tokens, e.features});
   const Routes routes = route(b, tokens, f32("gate"), e);
   const ValueId slots = slots_of(b, routes.experts, e);
-  const ValueId dispatched = rows(b, tokens_in(b, slots, e), tokens, "dispatched");
-  const ValueId inputs = reshape(b, dispatched, {e.experts, e.capacity, e.features});
+  const ValueId inputs =
+      reshape(b, dispatched(b, tokens, tokens_in(b, slots, e), e), {e.experts, e.capacity, e.features});
   const ValueId hidden =
       einsum("x c f, x f h -> x c h", x(0) * x(1), Combine::Sum, {inputs, f32("w1")}, "hidden");
   const Expr inner = 0.7978845608028654 * (x(0) + 0.044715 * (x(0) * x(0) * x(0)));
   const ValueId active = b.map(0.5 * x(0) * (1.0 + tanh(inner)), {hidden}, DType::F32, "gelu");
   const ValueId outputs =
       einsum("x c h, x h f -> x c f", x(0) * x(1), Combine::Sum, {active, f32("w2")}, "outputs");
-  const ValueId returned =
-      rows(b, slots, reshape(b, outputs, {e.experts * e.capacity, e.features}), "returned");
-  const ValueId mixed =
-      einsum("t k f, t k -> t f", x(0) * x(1), Combine::Sum, {returned, routes.weights}, "mixed");
+  const ValueId flat = reshape(b, outputs, {e.experts * e.capacity, e.features});
+  const ValueId mixed = combined(b, flat, slots, routes.weights, e);
   return {reshape(b, b.cast(mixed, dtype), args.type("x").shape)};
 }
 

@@ -229,15 +229,8 @@ class ClusterReader {
 }  // namespace
 
 Result<Cluster> parse_cluster(std::string_view text, const std::string& file) {
-  const Source source(file, std::string(text));
-  TRY(const Done readable, check_text(source));
-  static_cast<void>(readable);
-  TRY(const Yaml root, parse_yaml(source));
-  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
-  Reporter reporter(source);
-  Cluster cluster = ClusterReader(reporter).read(root);
-  if (reporter.failed()) return std::move(reporter).finish();
-  return cluster;
+  TRY(const Document document, read_document(text, file));
+  return read_with(document, [&](Reporter& reporter) { return ClusterReader(reporter).read(document.root); });
 }
 
 Result<Cluster> load_cluster(const std::string& path) {

@@ -7,7 +7,7 @@
 
 #include "frontend/binding.h"
 #include "frontend/elaborate.h"
-#include "frontend/sharding_text.h"
+#include "frontend/hints.h"
 #include "frontend/train.h"
 
 namespace shardc::frontend {
@@ -20,7 +20,8 @@ class ModelReader {
       : reporter_(reporter),
         overrides_(overrides),
         fields_(reporter, root, {0, 1}, "a model",
-                {"model!", "dims", "inputs", "params", "blocks", "graph!", "outputs!", "train", "sharding"}),
+                {"model!", "dims", "inputs", "params", "blocks", "graph!", "outputs!", "train", "sharding",
+                 "expect"}),
         builder_(name()) {}
 
   Model read() {
@@ -33,6 +34,7 @@ class ModelReader {
     read_outputs();
     read_train(model.train);
     read_sharding(model.hints);
+    read_expect(model.expect);
     model.graph = builder_.finish();
     return model;
   }
@@ -161,13 +163,15 @@ class ModelReader {
 
   void read_graph() { elaborate(reporter_, dims_, blocks_, uses_, graph_, builder_, scope_, bytes_); }
 
-  // A name of the top level; null after a report.
-  const Binding* find(const Named& name) {
+  // A name of the top level; null after a report, which proposes values of blocks where those would do.
+  const Binding* find(const Named& name, bool inner = false) {
     if (const auto it = scope_.names.find(name.name); it != scope_.names.end()) return &it->second;
     if (const auto it = scope_.params.find(name.name); it != scope_.params.end()) return &it->second;
     std::vector<std::string> known;
     for (const auto& [key, binding] : scope_.names) known.push_back(key);
     for (const auto& [key, binding] : scope_.params) known.push_back(key);
+    if (inner)
+      for (const auto& [key, values] : scope_.inner) known.push_back(key);
     reporter_.error(name.span, fmt::format("unknown tensor {}", quoted(name.name)),
                     did_you_mean(name.name, known));
     return nullptr;
@@ -206,60 +210,34 @@ class ModelReader {
   }
 
   void read_sharding(Hints& hints) {
-    const Yaml* node = section("sharding");
+    if (const Yaml* node = section("sharding"))
+      hints = parse_hints(reporter_, dims_, *node, fields_.key_span("sharding"),
+                          [&](const Named& name) { return values_called(name); });
+  }
+
+  // The values that a hint means by a name: one, or one for each use of the block that it is in.
+  std::vector<InnerValue> values_called(const Named& name) {
+    if (const auto inner = scope_.inner.find(name.name); inner != scope_.inner.end()) return inner->second;
+    const Binding* binding = find(name, /*inner=*/true);
+    if (binding == nullptr || !binding->value) return {};
+    const Value& value = builder_.peek()[*binding->value];
+    return {{value.name, value.type.rank()}};
+  }
+
+  void read_expect(std::vector<Expectation>& expect) {
+    const Yaml* node = section("expect");
     if (node == nullptr) return;
-    const Fields fields(reporter_, *node, fields_.key_span("sharding"), "sharding",
-                        {"mesh!", "rules", "tensors"});
-    const Yaml* mesh = fields.get("mesh");
-    if (mesh == nullptr) return;
-    hints.mesh = parse_mesh(reporter_, *mesh, fields.key_span("mesh"));
-    if (const Yaml* rules = fields.get("rules")) read_rules(*rules, fields.key_span("rules"), hints);
-    if (const Yaml* tensors = fields.get("tensors"))
-      read_tensors(*tensors, fields.key_span("tensors"), hints);
+    std::vector<std::string> repeated;
+    add_repeated(builder_.peek(), repeated);
+    expect = parse_expectations(reporter_, *node, fields_.key_span("expect"), &repeated);
   }
 
-  void read_rules(const Yaml& node, Span owner, Hints& hints) {
-    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map of 'dimension: axis'")) return;
-    refuse_duplicates(reporter_, node, "the rule of dimension");
-    for (std::size_t i = 0; i < node.items.size() && !reporter_.full(); ++i) {
-      const Yaml& key = node.keys[i];
-      if (!dims_.contains(key.text))
-        reporter_.error(key.span, fmt::format("unknown dimension {}", quoted(key.text)),
-                        did_you_mean(key.text, names_of(dims_)));
-      if (!expect(reporter_, node.items[i], Yaml::Kind::Scalar, key.span, "an axis of the mesh")) continue;
-      Parser parser(reporter_, node.items[i]);
-      const std::optional<AxisRef> axis = parse_axis(parser, hints.mesh);
-      if (axis && parser.finish()) hints.rules.emplace_back(key.text, *axis);
-    }
-  }
-
-  void read_tensors(const Yaml& node, Span owner, Hints& hints) {
-    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map of 'tensor: [axis per dimension]'")) return;
-    refuse_duplicates(reporter_, node, "the sharding of");
-    for (std::size_t i = 0; i < node.items.size() && !reporter_.full(); ++i) {
-      const Named name{node.keys[i].text, node.keys[i].span};
-      const auto inner = scope_.inner.find(name.name);
-      std::vector<InnerValue> targets;
-      if (inner != scope_.inner.end()) {
-        targets = inner->second;
-      } else if (const Binding* binding = find(name); binding != nullptr && binding->value) {
-        const Value& value = builder_.peek()[*binding->value];
-        targets.push_back({value.name, value.type.rank()});
+  static void add_repeated(const Graph& graph, std::vector<std::string>& blocks) {
+    for (const Node& node : graph.nodes)
+      if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+        blocks.push_back(repeat->body->name);
+        add_repeated(*repeat->body, blocks);
       }
-      const std::optional<Sharding> sharding =
-          parse_sharding(reporter_, node.items[i], name.span, hints.mesh);
-      if (!sharding) continue;
-      for (const InnerValue& target : targets) {
-        if (target.rank == sharding->dims.size()) {
-          hints.tensors.insert_or_assign(target.name, *sharding);
-        } else {
-          reporter_.error(node.items[i].span,
-                          fmt::format("'{}' has {} dimension{}, its sharding {}", name.name, target.rank,
-                                      target.rank == 1 ? "" : "s", sharding->dims.size()),
-                          "write _ for a dimension that is not split");
-        }
-      }
-    }
   }
 
  public:
@@ -283,14 +261,17 @@ class ModelReader {
 
 namespace {
 
-Result<Model> read_model(const Source& source, const Yaml& root, const Overrides& dims) {
-  Reporter reporter(source);
-  ModelReader reader(reporter, root, dims);
-  Model model = reader.read();
-  Diagnostics errors = std::move(reporter).finish();
-  errors.insert(errors.begin(), reader.override_errors_.begin(), reader.override_errors_.end());
-  if (!errors.empty()) return errors;
-  return model;
+Result<Model> read_model(const Document& document, const Overrides& dims) {
+  Diagnostics override_errors;
+  Result<Model> model = read_with(document, [&](Reporter& reporter) {
+    ModelReader reader(reporter, document.root, dims);
+    Model read = reader.read();
+    override_errors = std::move(reader.override_errors_);
+    return read;
+  });
+  if (override_errors.empty()) return model;
+  if (!model) override_errors.insert(override_errors.end(), model.error().begin(), model.error().end());
+  return override_errors;
 }
 
 // With microbatches the graph is that of one: the same model with its batch dimension, the leading one of
@@ -322,15 +303,11 @@ Result<Overrides> microbatch_dims(const Model& model, const std::string& file, O
 }  // namespace
 
 Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
-  const Source source(file, std::string(text));
-  TRY(const Done readable, check_text(source));
-  static_cast<void>(readable);
-  TRY(const Yaml root, parse_yaml(source));
-  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
-  TRY(Model model, read_model(source, root, dims));
+  TRY(const Document document, read_document(text, file));
+  TRY(Model model, read_model(document, dims));
   if (model.train.microbatches == 1) return model;
   TRY(const Overrides smaller, microbatch_dims(model, file, dims));
-  return read_model(source, root, smaller);
+  return read_model(document, smaller);
 }
 
 Result<Model> load_model(const std::string& path, const Overrides& dims) {

@@ -1,10 +1,13 @@
 #include "frontend/plan.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
+#include "frontend/hints.h"
 #include "frontend/sharding_text.h"
 #include "frontend/source.h"
 #include "frontend/yaml.h"
@@ -40,6 +43,41 @@ std::string scalar(const std::string& text) {
   return quoted + "\"";
 }
 
+// A sharding as YAML reads it: what is no list of plain items stands in quotes.
+std::string flow(const std::string& sharding) {
+  const bool plain = sharding.ends_with(']') && sharding.find("]+") == std::string::npos &&
+                     sharding.find("] p") == std::string::npos;
+  return plain ? sharding : fmt::format("\"{}\"", sharding);
+}
+
+std::string print_constraints(const Constraints& constraints) {
+  std::string out;
+  for (const std::vector<std::string>& group : constraints.alike) {
+    std::vector<std::string> names;
+    for (const std::string& name : group) names.push_back(scalar(name));
+    out += fmt::format("{}  - [{}]\n", out.empty() ? "alike:\n" : "", fmt::join(names, ", "));
+  }
+  if (!constraints.barriers.empty()) out += "barriers:\n";
+  for (const auto& [name, barrier] : constraints.barriers)
+    out += fmt::format("  {}: {}\n", scalar(name), name_of(barrier));
+  if (constraints.explicit_reshards) out += "explicit: true\n";
+  return out;
+}
+
+// By collective, in the order in which each is first named.
+std::string print_expectations(const std::vector<Expectation>& expect) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> by_key;
+  for (const Expectation& e : expect) {
+    const auto same = [&](const auto& entry) { return entry.first == key_of(e); };
+    auto at = std::find_if(by_key.begin(), by_key.end(), same);
+    if (at == by_key.end()) at = by_key.insert(at, {key_of(e), {}});
+    at->second.push_back(fmt::format("\"{}\"", to_string(e)));
+  }
+  std::string out = "expect:\n";
+  for (const auto& [key, texts] : by_key) out += fmt::format("  {}: [{}]\n", key, fmt::join(texts, ", "));
+  return out;
+}
+
 class PlanReader {
  public:
   explicit PlanReader(Reporter& reporter) : reporter_(reporter) {}
@@ -47,13 +85,24 @@ class PlanReader {
   Plan read(const Yaml& root) {
     Plan plan;
     const Fields fields(reporter_, root, {0, 1}, "a plan",
-                        {"plan!", "cluster", "mesh!", "tensors!", "predicted", "reason"});
+                        {"plan!", "cluster", "mesh!", "meshes", "tensors!", "alike", "barriers", "explicit",
+                         "expect", "predicted", "reason"});
     plan.model = text(fields, "plan");
     plan.cluster = text(fields, "cluster");
     plan.reason = text(fields, "reason");
     if (const Yaml* mesh = fields.get("mesh"))
       plan.mesh = parse_mesh(reporter_, *mesh, fields.key_span("mesh"));
-    if (const Yaml* tensors = fields.get("tensors")) read_tensors(*tensors, fields.key_span("tensors"), plan);
+    AxisNames names(plan.mesh);
+    bool clear = true;
+    if (const Yaml* meshes = fields.get("meshes"))
+      clear = parse_meshes(reporter_, *meshes, fields.key_span("meshes"), names);
+    if (const Yaml* tensors = fields.get("tensors"); tensors != nullptr && clear)
+      read_tensors(*tensors, fields.key_span("tensors"), names, plan);
+    // Names are compared with the model's when the plan meets it.
+    plan.constraints = parse_constraints(
+        reporter_, fields, [](const Named& name) { return std::vector<InnerValue>{{name.name, 0}}; });
+    if (const Yaml* expect = fields.get("expect"))
+      plan.expect = parse_expectations(reporter_, *expect, fields.key_span("expect"), nullptr);
     if (const Yaml* predicted = fields.get("predicted"))
       read_predictions(*predicted, fields.key_span("predicted"), plan.cost);
     return plan;
@@ -67,11 +116,11 @@ class PlanReader {
     return node->text;
   }
 
-  void read_tensors(const Yaml& node, Span owner, Plan& plan) {
+  void read_tensors(const Yaml& node, Span owner, const AxisNames& names, Plan& plan) {
     if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map from tensors to shardings")) return;
     refuse_duplicates(reporter_, node, "tensor");
     for (std::size_t i = 0; i < node.keys.size(); ++i)
-      if (auto sharding = parse_sharding(reporter_, node.items[i], node.keys[i].span, plan.mesh))
+      if (auto sharding = parse_sharding(reporter_, node.items[i], node.keys[i].span, names))
         plan.tensors.emplace(node.keys[i].text, std::move(*sharding));
   }
 
@@ -109,7 +158,9 @@ std::string print(const Plan& plan) {
     axes += fmt::format("{}{}: {}", axes.empty() ? "" : ", ", axis.name, axis.size);
   out += fmt::format("mesh: {{{}}}\ntensors:{}\n", axes, plan.tensors.empty() ? " {}" : "");
   for (const auto& [name, sharding] : plan.tensors)
-    out += fmt::format("  {}: {}\n", scalar(name), to_string(plan.mesh, sharding));
+    out += fmt::format("  {}: {}\n", scalar(name), flow(to_string(plan.mesh, sharding)));
+  out += print_constraints(plan.constraints);
+  if (!plan.expect.empty()) out += print_expectations(plan.expect);
   out += "predicted:\n";
   for (const Prediction& p : kPredictions) out += fmt::format("  {}: {}\n", p.key, plan.cost.*p.seconds);
   out += fmt::format("  peak_bytes_per_device: {}\n", plan.cost.peak_bytes_per_device);
@@ -118,15 +169,8 @@ std::string print(const Plan& plan) {
 }
 
 Result<Plan> parse_plan(std::string_view text, const std::string& file) {
-  const Source source(file, std::string(text));
-  TRY(const Done readable, check_text(source));
-  static_cast<void>(readable);
-  TRY(const Yaml root, parse_yaml(source));
-  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
-  Reporter reporter(source);
-  Plan plan = PlanReader(reporter).read(root);
-  if (reporter.failed()) return std::move(reporter).finish();
-  return plan;
+  TRY(const Document document, read_document(text, file));
+  return read_with(document, [&](Reporter& reporter) { return PlanReader(reporter).read(document.root); });
 }
 
 Result<Plan> load_plan(const std::string& path) {

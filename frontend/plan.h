@@ -6,6 +6,7 @@
 //   tensors:                       # everything else follows by propagation
 //     tokens: [data, _]
 //     layer.w1: [_, _, model]
+//   alike: ...                     # and barriers, explicit, expect: as in models (hints.h)
 //   predicted: {step_seconds: 0.0123, ...}
 //   reason: the fastest of 3 meshes that fit 4 devices
 #pragma once

@@ -222,6 +222,15 @@ Result<Yaml> parse_yaml(const Source& source) {
   return tree.take();
 }
 
+Result<Document> read_document(std::string_view text, const std::string& file) {
+  Source source(file, std::string(text));
+  TRY(const Done readable, check_text(source));
+  static_cast<void>(readable);
+  TRY(Yaml root, parse_yaml(source));
+  if (root.kind == Yaml::Kind::Null) return error_at({file}, "the file is empty");
+  return Document{std::move(source), std::move(root)};
+}
+
 std::vector<std::size_t> offsets_of(const Source& source, const Yaml& scalar) {
   return Aligner(source.text(), scalar.span.begin).walk(scalar.text);
 }

@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "frontend/source.h"
@@ -26,6 +27,22 @@ struct Yaml {
 
 // The document; an empty file is a Null.
 Result<Yaml> parse_yaml(const Source& source);
+
+// A file of one document that is not empty.
+struct Document {
+  Source source;
+  Yaml root;
+};
+Result<Document> read_document(std::string_view text, const std::string& file);
+
+// What `read(reporter)` makes of a document, or all the mistakes that it reported.
+template <class Read>
+auto read_with(const Document& document, Read read) -> Result<decltype(read(std::declval<Reporter&>()))> {
+  Reporter reporter(document.source);
+  auto value = read(reporter);
+  if (reporter.failed()) return std::move(reporter).finish();
+  return value;
+}
 
 // For each byte of a scalar's text, and for its end, the byte of the file that it stands for.
 std::vector<std::size_t> offsets_of(const Source& source, const Yaml& scalar);

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/nest.h"
 #include "ir/sharding.h"
@@ -68,6 +69,8 @@ struct Collective {
     ReduceScatter,  // partial over axes -> dimension `dim` split by them
     AllGather,      // dimension `dim` loses its last axes
     AllToAll,       // axes move from dimension `dim` (last) to dimension `to` (last)
+    Permute,        // devices swap their parts whole: the result's sharding says who needs which
+    Halo,           // dimension `dim` gains the rows that its neighbours hold, as the result's sharding says
   };
   Kind kind = Kind::AllReduce;
   Axes axes;
@@ -144,14 +147,6 @@ struct Output {
   std::int32_t of = -1;  // Update, Gradient: index into args
 };
 
-// What the user said about shardings; completed by propagation or by the planner.
-struct Hints {
-  Mesh mesh;
-  std::vector<std::pair<std::string, AxisRef>> rules;    // dimension name -> axis
-  std::map<std::string, Sharding, std::less<>> tensors;  // by value name (block parameters: layer.wq)
-  bool empty() const { return rules.empty() && tensors.empty(); }
-};
-
 struct Optimizer {
   std::string name;  // "" : the model runs forward only
   Attrs attrs;       // lr=0.0003, ...
@@ -180,6 +175,7 @@ struct Model {
   Graph graph;
   Train train;
   Hints hints;
+  std::vector<Expectation> expect;
 };
 
 // A program for every device of a mesh: the same nodes on each, on its own part of every value.

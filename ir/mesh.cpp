@@ -51,6 +51,27 @@ bool is_prefix(const Axes& prefix, const Axes& of) {
   return prefix.size() <= of.size() && std::equal(prefix.begin(), prefix.end(), of.begin());
 }
 
+std::optional<Axes> refine(const Mesh& mesh, const Mesh& other, const AxisRef& axis) {
+  if (mesh.devices() != other.devices()) return std::nullopt;
+  // Every axis covers the digits of a device's number between two products of sizes, counted from the major
+  // end.
+  std::int64_t low = axis.pre;
+  for (std::size_t i = 0; i < *axis.axis; ++i) low *= other.axes[i].size;
+  const std::int64_t high = low * axis.size;
+  Axes result;
+  std::int64_t begin = 1;
+  for (std::size_t i = 0; i < mesh.axes.size(); ++i) {
+    const std::int64_t end = begin * mesh.axes[i].size;
+    const std::int64_t from = std::max(begin, low), to = std::min(end, high);
+    if (from < to) {
+      if (from % begin != 0 || to % from != 0 || end % to != 0) return std::nullopt;
+      result.push_back({AxisId(i), from / begin, to / from});
+    }
+    begin = end;
+  }
+  return result;
+}
+
 std::vector<std::int64_t> group_of(const Mesh& mesh, const Axes& axes, std::int64_t device) {
   std::int64_t base = device;
   for (const AxisRef& axis : axes) base -= coordinate(mesh, axis, device) * stride_of(mesh, axis);

@@ -45,6 +45,12 @@ bool overlap(const AxisRef& a, const AxisRef& b);  // share a part of one axis
 bool overlap(const AxisRef& a, const Axes& b);
 bool is_prefix(const Axes& prefix, const Axes& of);
 
+// The axes of `mesh`, or parts of them, that number the devices as one axis of another mesh over the same
+// devices does; nothing where the two meshes cut the row of devices at places that do not nest.
+//
+//   mesh {data=2, model=4}, other {a=4, b=2}:   a is [data, model:(1)2], b is [model:(2)2]
+std::optional<Axes> refine(const Mesh& mesh, const Mesh& other, const AxisRef& axis);
+
 // The devices that differ from `device` only along `axes`, in row-major order of the axes.
 std::vector<std::int64_t> group_of(const Mesh& mesh, const Axes& axes, std::int64_t device);
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 48;  // of a dimension or a tensor
 constexpr std::int64_t kMostDevices = std::int64_t{1} << 30;
+constexpr std::int64_t kMostRows = std::int64_t{1} << 60;
 
 bool too_large(std::int64_t a, std::int64_t b) { return b != 0 && a > kLargestSize / b; }
 
@@ -125,7 +126,24 @@ DimSharding Parser::parse_dim_sharding() {
     dim.axes = {parse_axis()};
   }
   dim.open = lexer_.accept("+");
+  if (lexer_.accept("<")) {
+    dim.before = parse_integer(0, kMostRows);
+    lexer_.expect(",");
+    dim.after = parse_integer(0, kMostRows);
+    lexer_.expect(">");
+  }
+  if (lexer_.at(Token::Kind::Word)) dim.priority = parse_priority();
   return dim;
+}
+
+std::int32_t Parser::parse_priority() {
+  const Token token = lexer_.expect(Token::Kind::Word, "a priority, as p1");
+  std::int32_t priority = 0;
+  const char *begin = token.text.data() + 1, *end = token.text.data() + token.text.size();
+  const auto [stop, error] = std::from_chars(begin, end, priority);
+  if (!token.text.starts_with('p') || error != std::errc{} || stop != end || priority < 0)
+    lexer_.fail(token, fmt::format("expected ',' or a priority, as p1, but found '{}'", token.text));
+  return priority;
 }
 
 AxisRef Parser::parse_axis() {

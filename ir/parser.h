@@ -88,6 +88,7 @@ class Parser {
   Factor parse_factor();
   Sharding parse_sharding();
   DimSharding parse_dim_sharding();
+  std::int32_t parse_priority();
   AxisRef parse_axis();
   Axes parse_axes(std::string_view end);
   Attrs parse_attrs(std::string_view end);

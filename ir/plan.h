@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/sharding.h"
 
@@ -26,6 +27,8 @@ struct Plan {
   std::string cluster;
   Mesh mesh;
   std::map<std::string, Sharding, std::less<>> tensors;  // arguments and named values
+  Constraints constraints;
+  std::vector<Expectation> expect;
   PlanCost cost;
   std::string reason;  // one line: how it was found
 };

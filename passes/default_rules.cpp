@@ -85,16 +85,18 @@ void split_weights(const Graph& graph, const Mesh& mesh, const AxisRef& axis, Se
     if (present == nullptr || present->uses(axis)) continue;
     const auto dim = column(product, axis);
     if (!dim) continue;
-    auto [it, fresh] =
-        seeds.try_emplace(product.parameter, Sharding::replicated_of(present->dims.size(), true));
-    it->second.dims[*dim].axes.push_back(axis);
+    auto [it, fresh] = seeds.tensors.try_emplace(
+        product.parameter,
+        Seed{Sharding::replicated_of(present->dims.size(), true), "the default rules (columns of a weight)"});
+    it->second.sharding.dims[*dim].axes.push_back(axis);
   }
 }
 
 }  // namespace
 
-Seeds default_rules(const Graph& graph, const Mesh& mesh) {
+Seeds default_rules(const Graph& graph, const Mesh& mesh, const Constraints& constraints) {
   Seeds seeds;
+  seeds.constraints = constraints;
   if (mesh.axes.empty()) return seeds;
   const AxisId batch = mesh.find("data").value_or(AxisId(0));
   if (mesh[batch].size > 1) {
@@ -106,7 +108,8 @@ Seeds default_rules(const Graph& graph, const Mesh& mesh) {
       if (type.shape[0] != *rows) continue;
       Sharding sharding = Sharding::replicated_of(type.rank(), true);
       sharding.dims[0].axes = {whole(mesh, batch)};
-      seeds.emplace(graph[arg.value].name, std::move(sharding));
+      seeds.tensors.emplace(graph[arg.value].name,
+                            Seed{std::move(sharding), "the default rules (the batch of an input)"});
     }
   }
   for (std::size_t a = 0; a < mesh.axes.size(); ++a)

@@ -10,6 +10,6 @@
 namespace shardc::passes {
 
 // `graph` is lowered, and what is run forward: gradients follow the tensors that they belong to.
-Seeds default_rules(const Graph& graph, const Mesh& mesh);
+Seeds default_rules(const Graph& graph, const Mesh& mesh, const Constraints& constraints = {});
 
 }  // namespace shardc::passes

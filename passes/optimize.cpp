@@ -117,6 +117,7 @@ class OptimizerBuilder {
 }  // namespace
 
 void add_optimizer(Builder& to, const Optimizer& optimizer, const std::vector<Trained>& parameters) {
+  to.set_place({});  // of no line of the model
   OptimizerBuilder(to, optimizer).build(parameters);
 }
 

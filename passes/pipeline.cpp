@@ -1,5 +1,8 @@
 #include "passes/pipeline.h"
 
+#include <map>
+#include <tuple>
+
 #include "ir/verify.h"
 #include "passes/buffers.h"
 #include "passes/fuse.h"
@@ -19,12 +22,37 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   return Prepared{std::move(forward), std::move(step)};
 }
 
-Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds) {
+namespace {
+
+// Origins of the step, then those of the forward graph. What the step was given from the forward graph
+// follows what it followed there.
+Provenance joined(Provenance step, const Provenance& forward) {
+  std::map<std::tuple<std::string, std::size_t, std::size_t, AxisRef>, Origin> known;
+  const auto key = [](const Origin& o) { return std::tuple(o.value, o.rank, o.dim, o.axis); };
+  const auto shift = static_cast<std::int64_t>(step.size());
+  std::vector<Origin> shifted = forward;
+  for (Origin& origin : shifted) {
+    if (origin.from >= 0) origin.from += shift;
+    known.emplace(key(origin), origin);
+  }
+  for (Origin& origin : step)
+    if (const auto before = known.find(key(origin)); origin.from < 0 && before != known.end())
+      origin = before->second;
+  step.insert(step.end(), shifted.begin(), shifted.end());
+  return step;
+}
+
+}  // namespace
+
+Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Provenance* why) {
   Seeds all = seeds;
-  const Graph forward = propagate(prepared.forward, mesh, seeds);
+  Provenance first, second;
+  const Graph forward = propagate(prepared.forward, mesh, seeds, why != nullptr ? &first : nullptr);
   for (const Arg& arg : forward.args)
-    all.insert_or_assign(forward[arg.value].name, forward[arg.value].sharding);
-  return propagate(prepared.step, mesh, all);
+    all.tensors.insert_or_assign(forward[arg.value].name, Seed{forward[arg.value].sharding, ""});
+  Graph step = propagate(prepared.step, mesh, all, why != nullptr ? &second : nullptr);
+  if (why != nullptr) *why = joined(std::move(second), first);
+  return step;
 }
 
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
@@ -33,6 +61,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   program = fuse(program);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
+  expect_valid(verify(program, buffers), "buffers");
   return {std::move(program), std::move(buffers)};
 }
 

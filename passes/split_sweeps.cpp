@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
+#include "ir/reach.h"
 #include "passes/rewrite.h"
 
 namespace shardc::passes {
@@ -22,7 +24,7 @@ class Chunks {
          std::string name)
       : to_(to), sweep_(sweep), dim_(static_cast<std::size_t>(sweep.dim)), name_(std::move(name)) {
     chunks_ = ways(axes);
-    places_ = type.shape[dim_] / chunks_;
+    places_ = chunk_of(type.shape[dim_], axes);
     shape_ = type.shape;
     sharding_ = closed(sharding);
     sharding_.dims[dim_].axes = axes;
@@ -107,10 +109,24 @@ class Chunks {
     return access;
   }
 
+  // Places behind the last element are 0; in a line to be sorted, what comes last in any order.
   ValueId chunked(ValueId value) {
     LoopNest nest = chunk_loops(places_);
     nest.inputs = {lines(places_, nest.output)};
+    if (padded() && sweep_.kind == Sweep::Kind::SortIndices)
+      nest.body = where(lt(expression_of(place_in_line(places_)), integer(shape_[dim_])), x(0),
+                        last(to_.type(value).dtype));
     return placed(to_.nest(std::move(nest), {value}, to_.type(value).dtype, name_ + ".chunked"), per_chunk());
+  }
+
+  bool padded() const { return chunks_ * places_ != shape_[dim_]; }
+  // In the order of the sweep, behind or beside all that occurs; places decide between equals.
+  Expr last(DType dtype) const {
+    if (kind_of(dtype) == Kind::Float) return number(std::numeric_limits<double>::quiet_NaN());
+    using Narrow = std::numeric_limits<std::int32_t>;
+    using Wide = std::numeric_limits<std::int64_t>;  // its least value has no literal
+    if (dtype == DType::I32) return integer(sweep_.reverse ? Narrow::min() : Narrow::max());
+    return integer(sweep_.reverse ? Wide::min() + 1 : Wide::max());
   }
 
   ValueId at_place(ValueId value, std::int64_t place, const std::string& name) {
@@ -141,7 +157,20 @@ class Chunks {
       nest.body = x(0) + x(2) * x(1);
     }
     nest.output = lines(places_, own);
-    return placed(to_.nest(std::move(nest), operands, to_.type(local).dtype, name_), sharding_);
+    const DType dtype = to_.type(local).dtype;
+    const ValueId all =
+        placed(to_.nest(std::move(nest), operands, dtype, padded() ? name_ + ".all" : name_), sharding_);
+    return padded() ? placed(cut(all, dtype), sharding_) : all;
+  }
+
+  ValueId cut(ValueId all, DType dtype) {
+    LoopNest nest{.factors = {}, .inputs = {{}}, .output = {}, .combine = Combine::None, .body = x(0)};
+    for (std::size_t d = 0; d < shape_.size(); ++d) {
+      nest.factors.push_back({fmt::format("d{}", d), shape_[d], {}});
+      nest.output.push_back(Affine::of(FactorId(d)));
+    }
+    nest.inputs[0] = nest.output;
+    return to_.nest(std::move(nest), {all}, dtype, name_);
   }
 
   // values[c, j] = x[c, own[c, j]]
@@ -198,7 +227,7 @@ Axes splits(const Graph& graph, const Node& node, const Sweep& sweep) {
   const Value& swept = graph[sorts ? node.operands[0] : node.results[0]];
   const Axes& axes = swept.sharding.dims[dim].axes;
   const std::int64_t size = swept.type.shape[dim];
-  if (axes.empty() || size == 0 || size % ways(axes) != 0) return {};
+  if (axes.empty() || size <= ways(axes) || !plain_chunks(size, axes)) return {};
   if (!sorts) return axes;
   const Sharding& result = graph[node.results[0]].sharding;
   for (std::size_t d = 0; d < result.dims.size(); ++d)

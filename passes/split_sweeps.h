@@ -7,7 +7,8 @@
 //
 // The first k of a sorted line: each device sorts its own, the first k of each are gathered and sorted again.
 //
-// Only where the devices divide the dimension; and a full sort gathers it.
+// Where devices do not divide the dimension, chunks are filled up behind the last element. Several axes must
+// divide it; and a full sort gathers it.
 #pragma once
 
 #include "ir/graph.h"

@@ -4,13 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "codegen/emit.h"
 #include "frontend/cluster.h"
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
+#include "ir/price.h"
+#include "passes/contracts.h"
 #include "passes/default_rules.h"
 #include "planner/search.h"
 
@@ -18,7 +23,7 @@ namespace shardc::tools {
 namespace {
 
 passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
-  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh);
+  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh, model.hints.constraints);
   return passes::seeds_from(model.hints, prepared.step, mesh);
 }
 
@@ -47,35 +52,58 @@ std::int64_t ranks_for(const Request& request, const Cluster& cluster) {
   return std::max<std::int64_t>(1, std::thread::hardware_concurrency());
 }
 
+// The ranks of all values, those of repeats' bodies included, by name.
+void add_ranks(const Graph& graph, std::map<std::string, std::set<std::size_t>>& ranks) {
+  for (const Value& value : graph.values) ranks[value.name].insert(value.type.rank());
+  for (const Node& node : graph.nodes)
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) add_ranks(*repeat->body, ranks);
+}
+
 // A plan whose names and ranks are those of this model.
 Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
+  std::map<std::string, std::set<std::size_t>> ranks;
+  add_ranks(graph, ranks);
   std::vector<std::string> names;
-  for (const Value& value : graph.values) names.push_back(value.name);
+  for (const auto& [name, known] : ranks) names.push_back(name);
   Diagnostics errors;
-  for (const auto& [name, sharding] : plan.tensors) {
-    const auto at = std::find(names.begin(), names.end(), name);
-    if (at == names.end()) {
+  const auto known = [&](const std::string& name) {
+    if (!ranks.contains(name))
       errors.push_back(
           error_at({file}, fmt::format("the model has no tensor '{}'", name), did_you_mean(name, names)));
-      continue;
-    }
-    const Type& type = graph.values[static_cast<std::size_t>(at - names.begin())].type;
-    if (type.rank() != sharding.dims.size())
+    return ranks.contains(name);
+  };
+  for (const auto& [name, sharding] : plan.tensors)
+    if (known(name) && !ranks[name].contains(sharding.dims.size()))
       errors.push_back(error_at({file}, fmt::format("'{}' has {} dimensions, its sharding {}", name,
-                                                    type.rank(), sharding.dims.size())));
-  }
+                                                    *ranks[name].begin(), sharding.dims.size())));
+  for (const std::vector<std::string>& group : plan.constraints.alike)
+    for (const std::string& name : group) known(name);
+  for (const auto& [name, barrier] : plan.constraints.barriers) known(name);
   if (!errors.empty()) return errors;
   return Done{};
+}
+
+passes::Seeds seeds_of(const Plan& plan) {
+  passes::Seeds seeds;
+  seeds.constraints = plan.constraints;
+  for (const auto& [name, sharding] : plan.tensors)
+    seeds.tensors[name] = {sharding, fmt::format("the plan's tensors.{}", name)};
+  return seeds;
+}
+
+// What a plan needs beside its decisions about arguments to lead to the same program.
+void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
+  for (const auto& [name, seed] : seeds.tensors) plan.tensors.emplace(name, seed.sharding);
+  plan.constraints = seeds.constraints;
+  if (plan.expect.empty()) plan.expect = model.expect;
 }
 
 }  // namespace
 
 Cluster this_machine(std::int64_t devices) {
-  Cluster cluster;
-  cluster.name = "this-machine";
+  Cluster cluster = plain_cluster(devices);
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  cluster.device = {"core", memory / std::max<std::int64_t>(devices, 1), 15e9, {{DType::F32, 80e9}}, 0.8};
-  cluster.topology = {{"threads", std::max<std::int64_t>(devices, 1), 10e9, 2e-6}};
+  cluster.device.memory = memory / std::max<std::int64_t>(devices, 1);
   return cluster;
 }
 
@@ -87,7 +115,9 @@ Result<Model> load_model(const Request& request) {
   return frontend::load_model(request.model, overrides);
 }
 
-Result<Built> build(const Request& request) {
+namespace {
+
+Result<Built> decide(const Request& request) {
   TRY(Model model, load_model(request));
   TRY(passes::Prepared prepared, passes::prepare(model, {request.gradients}));
 
@@ -103,22 +133,23 @@ Result<Built> build(const Request& request) {
           return complete(prepared, mesh, seeds_for(model, prepared, mesh));
         }));
     planner::Candidate& c = choice.candidate;
-    return Built{std::move(model),
-                 std::move(prepared),
-                 std::move(choice.plan),
-                 std::move(c.sharded),
-                 {std::move(c.program), std::move(c.buffers)}};
+    passes::Seeds seeds = seeds_for(model, prepared, c.mesh);
+    add_hints(choice.plan, model, seeds);
+    return Built{std::move(model), std::move(prepared),  std::move(choice.plan),
+                 std::move(seeds), std::move(c.sharded), {std::move(c.program), std::move(c.buffers)}};
   }
 
   Mesh mesh;
   passes::Seeds seeds;
+  std::vector<Expectation> expect = model.expect;
   std::string reason = "a mesh given by the user, completed by propagation";
   if (!request.plan.empty()) {
     TRY(Plan plan, frontend::load_plan(request.plan));
     TRY(const Done fits, check_plan(plan, prepared.step, request.plan));
     static_cast<void>(fits);
     mesh = plan.mesh;
-    seeds = plan.tensors;
+    seeds = seeds_of(plan);
+    if (!plan.expect.empty()) expect = plan.expect;
     reason = plan.reason;
   } else {
     if (use_hinted) {
@@ -136,11 +167,48 @@ Result<Built> build(const Request& request) {
   planner::Candidate candidate = complete(prepared, mesh, seeds);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;
+  plan.expect = std::move(expect);
+  add_hints(plan, model, seeds);
   return Built{std::move(model),
                std::move(prepared),
                std::move(plan),
+               std::move(seeds),
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)}};
+}
+
+// The lines that diagnostics about the model speak of.
+void add_lines(Diagnostics& errors, const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  for (Diagnostic& error : errors)
+    if (error.place.file == path && error.place.line > 0 &&
+        static_cast<std::size_t>(error.place.line) <= lines.size())
+      error.source_line = lines[static_cast<std::size_t>(error.place.line) - 1];
+}
+
+// What the user expects of the program beyond right results.
+Diagnostics check_contracts(const Built& built, const std::string& path) {
+  Diagnostics errors = passes::check_expectations(built.local.program, built.plan.expect);
+  if (built.seeds.constraints.explicit_reshards) {
+    std::map<std::string, Sharding, std::less<>> told;
+    for (const auto& [name, seed] : built.seeds.tensors) told.emplace(name, seed.sharding);
+    Diagnostics reshards = passes::check_reshards(built.local.program, told);
+    add_lines(reshards, path);
+    errors.insert(errors.end(), reshards.begin(), reshards.end());
+  }
+  return errors;
+}
+
+}  // namespace
+
+Result<Built> build(const Request& request) {
+  TRY(Built built, decide(request));
+  if (request.lenient) return built;
+  Diagnostics errors = check_contracts(built, request.model);
+  if (!errors.empty()) return errors;
+  return built;
 }
 
 std::string emit(const Built& built) {

@@ -22,6 +22,7 @@ struct Request {
   std::int64_t ranks = 0;      // --ranks; 0: as --plan, --mesh, the model's hints or the cluster say,
   std::int64_t otherwise = 0;  // else this many; 0: one per core
   bool gradients = false;      // also outputs gradients
+  bool lenient = false;        // for a look: what the program breaks of `expect` and `explicit` is no error
   codegen::CompileOptions compile;
 };
 
@@ -29,6 +30,7 @@ struct Built {
   Model model;
   passes::Prepared prepared;
   Plan plan;
+  passes::Seeds seeds;  // what propagation started from
   Graph sharded;
   passes::LocalProgram local;
 };

@@ -45,8 +45,9 @@ void adopt_launcher(Request& request, runtime::Backend backend) {
 }
 
 bool launched_as_root() {
-  const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
-  return rank == nullptr || std::atoi(rank) == 0;
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK"})
+    if (const char* rank = std::getenv(name)) return std::atoi(rank) == 0;
+  return true;
 }
 
 std::string default_data(const Model& model, const std::string& path) {

@@ -8,6 +8,7 @@
 
 #include "ir/support/check.h"
 #include "tools/commands.h"
+#include "tools/flags.h"
 
 namespace {
 
@@ -25,9 +26,14 @@ constexpr Entry kCommands[] = {
     {"dump", "print any stage", shardc::tools::add_dump},
 };
 
+// Every process of an MPI job reads the same files and flags: one of them says what is wrong with them.
+void say(const std::string& message) {
+  if (shardc::tools::launched_as_root()) std::fputs(message.c_str(), stderr);
+}
+
 int finish(const shardc::Result<int>& result) {
   if (result) return result.value();
-  std::fputs(render(result.error()).c_str(), stderr);
+  say(render(result.error()));
   for (const shardc::Diagnostic& diagnostic : result.error())
     if (diagnostic.mistake) return 2;
   return 1;
@@ -55,7 +61,7 @@ int main(int argc, char** argv) {
     commands.emplace_back(sub, entry.add(*sub));
   }
   if (const std::string message = unknown_command(argc, argv); !message.empty()) {
-    std::fputs(message.c_str(), stderr);
+    say(message);
     return 2;
   }
   try {
@@ -66,7 +72,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "shardc: error: %s\nhint: --help lists the options\n", error.what());
+    say(std::string("shardc: error: ") + error.what() + "\nhint: --help lists the options\n");
     return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "shardc: internal error: %s\n", error.what());

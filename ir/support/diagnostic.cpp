@@ -91,6 +91,11 @@ std::string render(const Diagnostics& diagnostics) {
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
   if (name.empty() || name.size() > kLongName) return "";
+  std::string paths;
+  for (const std::string& candidate : candidates)
+    if (candidate.ends_with("." + std::string(name)))
+      paths += fmt::format("{}'{}'", paths.empty() ? "" : " or ", candidate);
+  if (!paths.empty()) return fmt::format("did you mean {}?", paths);
   std::size_t nearest = name.size() / 3 + 2;  // exclusive: one change in a short name, a third of a long one
   const std::string* best = nullptr;
   for (const std::string& candidate : candidates) {

@@ -38,7 +38,8 @@ Diagnostic error_at(Place place, std::string message, std::string hint = {});
 std::string render(const Diagnostic& diagnostic);
 std::string render(const Diagnostics& diagnostics);
 
-// "did you mean 'x'?" for the candidate nearest to `name` in edit distance, or "" when none is near.
+// "did you mean 'x'?" for the candidates that end in ".name" (a value without the blocks that it is in), else
+// for the one nearest to `name` in edit distance, or "" when none is near.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace shardc

@@ -32,7 +32,8 @@ Graph sharded_somehow(Random& random, const Graph& step, const Mesh& mesh) {
   passes::Seeds seeds;
   for (const Value& value : step.values)
     if (random.chance(25))
-      seeds[value.name] = testing::random_sharding(random, mesh, value.type.rank(), random.chance(60), 0);
+      seeds.tensors[value.name] = {
+          testing::random_sharding(random, mesh, value.type.rank(), random.chance(60), 0), ""};
   return passes::propagate(step, mesh, seeds);
 }
 

@@ -202,7 +202,9 @@ struct Subject {
 };
 
 Subject subject(std::string name, const std::string& model, const std::string& loss, const Mesh& mesh,
-                const passes::Seeds& seeds, bool fused) {
+                const std::map<std::string, Sharding>& hints, bool fused) {
+  passes::Seeds seeds;
+  for (const auto& [value, sharding] : hints) seeds.tensors[value] = {sharding, ""};
   const Result<Graph> parsed = parse_graph(model);
   EXPECT_TRUE(parsed) << render(parsed.error());
   Graph graph = passes::simplify(passes::lower(parsed.value()));

@@ -10,6 +10,7 @@
 
 #include "frontend/cluster.h"
 #include "frontend/model.h"
+#include "frontend/plan.h"
 
 namespace shardc {
 namespace {
@@ -39,6 +40,10 @@ std::string answer(const std::string& name) {
   if (name.find("cluster") != std::string::npos) {
     const Result<Cluster> cluster = frontend::parse_cluster(text, file);
     return cluster ? "" : render(cluster.error());
+  }
+  if (name.find("plan") != std::string::npos) {
+    const Result<Plan> plan = frontend::parse_plan(text, file);
+    return plan ? "" : render(plan.error());
   }
   const Result<Model> model = frontend::parse_model(text, file);
   return model ? "" : render(model.error());

@@ -53,7 +53,8 @@ TEST_P(Partition, KeepsItsMeaning) {
         const bool named =
             v < lowered.args.size() || use_count(lowered, ValueId(v)) == 0 || random.chance(10);
         if (named && random.chance(70))
-          seeds[value.name] = testing::random_sharding(random, mesh, value.type.rank(), random.chance(50), 0);
+          seeds.tensors[value.name] = {
+              testing::random_sharding(random, mesh, value.type.rank(), random.chance(50), 0), ""};
       }
       const Graph sharded = round % 2 == 0 ? passes::propagate(lowered, mesh, seeds)
                                            : testing::shard_at_random(random, lowered, mesh);

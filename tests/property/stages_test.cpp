@@ -57,7 +57,7 @@ TEST(Stages, OfEveryOpSurviveSharding) {
           SCOPED_TRACE(fmt::format("{}, dimension {} of %{}", sample, d, tensor.name));
           Sharding sharding = Sharding::replicated_of(tensor.type.rank(), /*open=*/true);
           sharding.dims[d] = {both, false};
-          const Graph sharded = passes::propagate(lowered, mesh, {{tensor.name, sharding}});
+          const Graph sharded = passes::propagate(lowered, mesh, {{{tensor.name, {sharding, ""}}}, {}});
           expect_survives(SpmdProgram{mesh, sharded});
           const SpmdProgram program = passes::localize(sharded, mesh).program;
           EXPECT_THAT(verify(program), IsEmpty());

@@ -297,7 +297,7 @@ TEST(Model, Hints) {
   EXPECT_EQ(to_string(hints.mesh), "{data=2, model=4}");
   ASSERT_EQ(hints.rules.size(), 2u);
   EXPECT_EQ(hints.rules[1].first, "E");
-  EXPECT_EQ(to_string(hints.mesh, {hints.rules[1].second}), "model:(2)2");
+  EXPECT_EQ(to_string(hints.mesh, hints.rules[1].second.axes), "model:(2)2");
   std::vector<std::string> tensors;
   for (const auto& [name, sharding] : hints.tensors)
     tensors.push_back(name + " " + to_string(hints.mesh, sharding));
@@ -481,17 +481,31 @@ TEST(ShardingText, RoundTrips) {
   const Mesh mesh = parse_mesh("data=2, model=8").value();
   EXPECT_EQ(to_string(mesh), "{data=2, model=8}");
   for (const char* text :
-       {"[]", "[_]", "[data]", "[data+, +]", "[[data, model], _]", "[[model:(2)4, data]+, _, +]"}) {
+       {"[]", "[_]", "[data]", "[data+, +]", "[[data, model], _]", "[[model:(2)4, data]+, _, +]",
+        "[model p1, _]", "[[data, model]+ p2, + p1]", "[model, _]{replicated: data}"}) {
     const Result<Sharding> sharding = parse_sharding(text, mesh);
     ASSERT_TRUE(sharding) << render(sharding.error());
     EXPECT_EQ(to_string(mesh, sharding.value()), text);
   }
 }
 
+TEST(ShardingText, AxesOfAnotherMeshStandForThoseOfTheFirst) {
+  frontend::AxisNames names(parse_mesh("data=2, model=4").value());
+  names.others = {parse_mesh("a=4,b=2").value()};
+  const auto resolved = [&](const char* text) {
+    const Result<Sharding> sharding = parse_sharding(text, names);
+    return sharding ? to_string(names.mesh, sharding.value()) : render(sharding.error());
+  };
+  EXPECT_EQ(resolved("[a, b]"), "[[data, model:(1)2], model:(2)2]");
+  EXPECT_EQ(resolved("[a:(1)2+ p1, b]{replicated: model:(1)2}"),
+            "[data+ p1, model:(2)2]{replicated: model:(1)2}");
+}
+
 TEST(ShardingText, Mistakes) {
   const Mesh mesh = parse_mesh("data=2,model=8").value();
-  for (const char* text : {"", "[", "data", "[data, data]", "[date]", "[model:(3)2]", "[model:(2)4, model]",
-                           "[data]]", "[data,"})
+  for (const char* text :
+       {"", "[", "data", "[data, data]", "[date]", "[model:(3)2]", "[model:(2)4, model]", "[data]]", "[data,",
+        "[data q]", "[_ p1]", "[data]{sum: model}", "[data]{replicated: data}", "[data]{replicated: model"})
     EXPECT_FALSE(parse_sharding(text, mesh)) << text;
   EXPECT_EQ(render(parse_mesh("data=2,model").error()),
             "mesh:1:13: error: expected '=' and the size of the axis, found the end of the text\n"

@@ -86,13 +86,17 @@ void expect_chunks(std::string_view text) {
   const SpmdProgram program = passes::partition(graph, sharded.value().mesh);
   ASSERT_THAT(verify(program), IsEmpty()) << print(program);
   std::vector<Tensor> args;
-  for (const Arg& arg : graph.args) args.push_back(counted(graph[arg.value].type, 0.25));
+  for (const Arg& arg : graph.args) {
+    const Type& type = graph[arg.value].type;
+    args.push_back(counted(type, kind_of(type.dtype) == Kind::Float ? 0.25 : 1));
+  }
   const std::vector<Tensor> want = interpret(graph, args), got = interpret(program, args);
   for (std::size_t i = 0; i < want.size(); ++i)
     for (std::size_t e = 0; e < want[i].data.size(); ++e)
       EXPECT_NEAR(got[i].data[e], want[i].data[e], 1e-9) << i << " [" << e << "]";
   for (const Node& node : program.graph.nodes) {
-    if (!std::holds_alternative<Collective>(node.op)) continue;
+    const auto* collective = std::get_if<Collective>(&node.op);
+    if (collective == nullptr || collective->kind == Collective::Kind::Halo) continue;
     EXPECT_LT(elements_of(program.graph[node.results[0]].type.shape), 24) << print(program);
   }
 }
@@ -109,6 +113,29 @@ graph g {{
   output z = %z
 }})",
                                 operands, reverse));
+}
+
+TEST(Sweeps, AlsoWhereTheDevicesDoNotDivide) {
+  for (const char* reverse : {"", ", reverse"})
+    for (const char* operands : {"%a, %b", "%b"})
+      expect_chunks(fmt::format(R"(mesh {{x=4}}
+graph g {{
+  input %a: f32[2, 25]@[_, x]
+  input %b: f32[2, 25]@[_, x]
+  %y: f32[2, 25]@[_, x] = recurrence({}, dim=1{})
+  %z: f32[i=2, j=25]@[_, x] = %y[i, j] + %a[i, j]
+  output z = %z
+}})",
+                                operands, reverse));
+  for (const char* reverse : {"", ", reverse"})
+    for (const char* type : {"f32", "i32", "i64"})
+      expect_chunks(fmt::format(R"(mesh {{x=3}}
+graph g {{
+  input %b: {}[25]@[x]
+  %k: i32[3]@[_] = sort_indices(%b, dim=0{}, count=3)
+  output k = %k
+}})",
+                                type, reverse));
 }
 
 TEST(Sweeps, EachDeviceProposesItsLargest) {

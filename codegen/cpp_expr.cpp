@@ -162,7 +162,9 @@ class Writer {
     const std::string a = as(kind, e->args[0]), b = as(kind, e->args[1]);
     if (info(e->fn).infix) return fmt::format("({} {} {})", a, info(e->fn).name, b);
     if (e->fn == Fn::Pow) return fmt::format("__builtin_powf({}, {})", a, b);
-    return fmt::format("shardc_{}({}, {})", info(e->fn).name, a, b);
+    // A literal is an int, no shardc_i64: what type a template works in is said.
+    const bool typed = kind == Kind::Int && (e->fn == Fn::Max || e->fn == Fn::Min);
+    return fmt::format("shardc_{}{}({}, {})", info(e->fn).name, typed ? "<shardc_i64>" : "", a, b);
   }
 
   const std::vector<Kind>& operands_;

@@ -12,6 +12,7 @@
 #include "codegen/cpp_expr.h"
 #include "codegen/kernel.h"
 #include "codegen/tables.h"
+#include "ir/price.h"
 #include "ir/support/check.h"
 
 namespace shardc::codegen {
@@ -230,6 +231,7 @@ class Level {
       return n;
     };
     const auto dim = static_cast<std::size_t>(std::max(c.dim, 0));
+    const std::int64_t size = to.type.rank() == 0 ? 0 : to.type.shape[dim];
     std::string call;
     line(fmt::format("// {}, by {} over {}", describe(to), name_of(c.kind), to_string(p_.mesh, c.axes)));
     switch (c.kind) {
@@ -249,6 +251,16 @@ class Level {
                            target, product(0, dim), out[dim], in[dim], product(dim + 1, in.size()), dtype,
                            combine);
         break;
+      case Collective::Kind::Permute:
+        call = fmt::format(
+            "shardc_permute(self, {}, {}, {}, {}, {}, {});", group, source, target, elements_of(in), dtype,
+            p_.tables.numbers(permute_sources(p_.mesh, c.axes, to.type.shape, from.sharding, to.sharding)));
+        break;
+      case Collective::Kind::Halo:
+        call = fmt::format("shardc_halo(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
+                           target, product(0, dim), in[dim], size, product(dim + 1, in.size()),
+                           to.sharding.dims[dim].before, to.sharding.dims[dim].after, dtype);
+        break;
       case Collective::Kind::AllToAll: {
         const std::string shape = p_.unique(to.name + "_shape");
         line(fmt::format("const shardc_i64 {}[] = {{{}}};", shape, fmt::join(in, ", ")));
@@ -258,7 +270,7 @@ class Level {
         break;
       }
     }
-    in_region(to, 0, static_cast<double>(local_bytes(from)), call);
+    in_region(to, 0, static_cast<double>(payload_bytes(c, from, to)), call);
   }
 
   void emit_repeat(std::size_t n, const Node& node, const Repeat& repeat) {
@@ -433,7 +445,8 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
   const std::string prelude = prelude_for(p.kernel_text + step);
-  out += prelude + (prelude.empty() ? "" : "\n") + p.kernel_text + step + p.tables.text();
+  out += prelude + (prelude.empty() ? "" : "\n") + p.kernel_text + p.tables.number_text() + step +
+         p.tables.text();
   const std::string groups = p.tables.groups();
   if (!groups.empty()) out += fmt::format("const shardc_group groups[] = {{{}}};\n", groups);
   if (!mesh.axes.empty())

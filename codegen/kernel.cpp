@@ -35,6 +35,7 @@ std::optional<Selector> find_selector(const LocalNest& nest) {
   if (kind_of(nest.inputs[s.operand].dtype) != Kind::Int || nest.inputs[s.operand].stride[s.factor] != 0)
     return std::nullopt;
   if (!nest.inputs[s.operand].guards.empty()) return std::nullopt;
+  if (nest.factors[s.factor].extent == 0) return std::nullopt;  // nothing to look up: an empty loop says so
   return s;
 }
 

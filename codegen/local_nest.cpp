@@ -31,11 +31,13 @@ LocalAccess local_access(const Mesh& mesh, const LoopNest& nest, const std::vect
     const std::int64_t size = value.type.shape[d];
     const Axes& axes = value.sharding.dims[d].axes;
     if (may_leave(nest, access[d], size)) local.guards.push_back({access[d], size});
-    local.shift.constant += strides[d] * access[d].offset;
+    local.shift.constant += strides[d] * (access[d].offset + value.sharding.dims[d].before);
     for (const Term& term : access[d].terms) local.stride[*term.factor] += strides[d] * term.coefficient;
-    // A dimension split like its factor starts where the factor does: the offsets cancel.
+    // A dimension split like its factor starts where the factor does: the offsets cancel. With minor factors
+    // in it, only where rows of them end together with chunks.
     const auto parts = compound(nest, access[d], size);
-    const bool aligned = !parts.empty() && !axes.empty() && nest[parts[0]].axes == axes;
+    const bool aligned = !parts.empty() && !axes.empty() && nest[parts[0]].axes == axes &&
+                         (parts.size() == 1 || nest[parts[0]].size % ways(axes) == 0);
     for (const Term& term : access[d].terms)
       if (!(aligned && term.factor == parts[0]) && !factors[*term.factor].offset.empty())
         local.shift.add(strides[d] * term.coefficient, factors[*term.factor].offset);

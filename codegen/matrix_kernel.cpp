@@ -41,7 +41,8 @@ class Matcher {
     const auto a = side(m.a, k.a), b = side(k.b, n.b);
     if (!a || !b || !fits(*a, m, k) || !fits(*b, k, n)) return std::nullopt;
     for (std::size_t f : batch_)  // a sum over nothing must still write the result
-      if (!nest_.factors[f].in_output && !nest_.factors[f].length.empty()) return std::nullopt;
+      if (!nest_.factors[f].in_output && (!nest_.factors[f].length.empty() || nest_.factors[f].extent == 0))
+        return std::nullopt;
     return write(m, n, k, *a, *b);
   }
 

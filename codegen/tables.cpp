@@ -1,6 +1,7 @@
 #include "codegen/tables.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -59,6 +60,18 @@ std::string Tables::tensor(const Value& value, const std::string& name) {
   }
   return fmt::format("{{{}, {}, {}, {}}}", quoted(name), static_cast<int>(value.type.dtype),
                      value.type.rank(), dims);
+}
+
+std::string Tables::numbers(const std::vector<std::int64_t>& values) {
+  return numbers_
+      .try_emplace(fmt::format("{}", fmt::join(values, ", ")), fmt::format("ranks_{}", numbers_.size()))
+      .first->second;
+}
+
+std::string Tables::number_text() const {
+  std::string text;
+  for (const auto& [items, name] : numbers_) text += fmt::format("const int {}[] = {{{}}};\n", name, items);
+  return text.empty() ? text : text + "\n";
 }
 
 std::string Tables::text() const { return declarations_; }

@@ -15,8 +15,10 @@ class Tables {
 
   int group(const Axes& axes);  // number of the group of devices along these axes
   std::string tensor(const Value& value, const std::string& name);  // initialiser of a shardc_tensor
-  std::string text() const;    // declarations of everything asked for so far
-  std::string groups() const;  // initialiser of the array of groups
+  std::string numbers(const std::vector<std::int64_t>& values);     // name of an array of int
+  std::string text() const;         // declarations of everything asked for so far
+  std::string number_text() const;  // declarations of the arrays of numbers, which the step itself uses
+  std::string groups() const;       // initialiser of the array of groups
   std::size_t group_count() const { return groups_.size(); }
 
  private:
@@ -24,7 +26,8 @@ class Tables {
 
   const Mesh& mesh_;
   std::map<Axes, std::string> axes_;
-  std::map<std::string, std::string> dims_;  // initialiser -> name
+  std::map<std::string, std::string> dims_;     // initialiser -> name
+  std::map<std::string, std::string> numbers_;  // initialiser -> name
   std::string declarations_;
   std::vector<Axes> groups_;
 };

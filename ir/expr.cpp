@@ -78,6 +78,13 @@ bool literal(const Expr& e, double value) {
 }
 double value_of(const Expr& e) { return e->fn == Fn::Float ? e->number : static_cast<double>(e->integer); }
 
+// Is it a Float wherever the tensors that it loads are? (Bodies of other tensors convert what they load.)
+bool may_be_float(const Expr& e) {
+  int operands = 0;
+  for (int k : load_order(e)) operands = std::max(operands, k + 1);
+  return kind_of(e, std::vector<Kind>(static_cast<std::size_t>(operands), Kind::Float)) == Kind::Float;
+}
+
 // Folding keeps kinds: an Int literal is no neutral element for a Float expression of unknown kind only where
 // the kind could change, which `a + 0` and `a * 1` with an Int literal never do.
 Expr fold(Fn fn, const std::vector<Expr>& a) {
@@ -96,8 +103,8 @@ Expr fold(Fn fn, const std::vector<Expr>& a) {
       if (fn == Fn::Mul) {
         if (a[1]->fn == Fn::Int && literal(a[1], 1)) return a[0];
         if (a[0]->fn == Fn::Int && literal(a[0], 1)) return a[1];
-        if (a[1]->fn == Fn::Float && literal(a[1], 1) && a[0]->fn != Fn::Int) return a[0];
-        if (a[0]->fn == Fn::Float && literal(a[0], 1) && a[1]->fn != Fn::Int) return a[1];
+        if (a[1]->fn == Fn::Float && literal(a[1], 1) && may_be_float(a[0])) return a[0];
+        if (a[0]->fn == Fn::Float && literal(a[0], 1) && may_be_float(a[1])) return a[1];
       }
       if (fn == Fn::Add && a[0]->fn == Fn::Int && literal(a[0], 0)) return a[1];
       if (fn != Fn::Mul && a[1]->fn == Fn::Int && literal(a[1], 0)) return a[0];
@@ -335,8 +342,20 @@ bool same(const Expr& a, const Expr& b) {
 
 bool is_zero(const Expr& e) { return literal(e, 0); }
 
-Kind kind_of(const Expr& e, const std::vector<Kind>& operands) {
-  auto arg = [&](std::size_t i) { return kind_of(e->args[i], operands); };
+namespace {
+
+// `known` makes shared subtrees count once: bodies are graphs, and as trees they can be exponentially large.
+Kind kind_in(const Expr& e, const std::vector<Kind>& operands,
+             std::unordered_map<const ExprNode*, Kind>& known) {
+  auto arg = [&](std::size_t i) {
+    const Expr& a = e->args[i];
+    if (a->args.empty()) return kind_in(a, operands, known);
+    const auto it = known.find(a.get());
+    if (it != known.end()) return it->second;
+    const Kind kind = kind_in(a, operands, known);
+    known.emplace(a.get(), kind);
+    return kind;
+  };
   auto wider = [](Kind a, Kind b) {
     if (a == Kind::Float || b == Kind::Float) return Kind::Float;
     return a == Kind::Int || b == Kind::Int ? Kind::Int : Kind::Bool;
@@ -398,6 +417,13 @@ Kind kind_of(const Expr& e, const std::vector<Kind>& operands) {
       return wider(arg(1), arg(2));
   }
   return Kind::Float;
+}
+
+}  // namespace
+
+Kind kind_of(const Expr& e, const std::vector<Kind>& operands) {
+  std::unordered_map<const ExprNode*, Kind> known;
+  return kind_in(e, operands, known);
 }
 
 namespace {

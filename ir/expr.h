@@ -124,6 +124,9 @@ int flops_of(const Expr& e);  // per evaluation; shared subtrees count once
 bool transcendental(const Expr& e);
 bool loads(const Expr& e, int operand);
 int count_loads(const Expr& e, int operand);
+// Is e a sum of terms that each contain exactly one of these operands, to the first power? Then a sum of such
+// operands gives the sum of the results: partial values may pass.
+bool linear_in(const Expr& e, const std::vector<bool>& operands);
 std::vector<int> load_order(const Expr& e);  // the operands that it loads, first occurrence first
 
 // Rewrites leaves: `leaf` is called on every Load and Index and returns its replacement.

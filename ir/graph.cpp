@@ -33,8 +33,8 @@ std::string to_string(const Attrs& attrs) {
 }
 
 std::string_view name_of(Collective::Kind kind) {
-  constexpr std::array<std::string_view, 4> names = {"all_reduce", "reduce_scatter", "all_gather",
-                                                     "all_to_all"};
+  constexpr std::array<std::string_view, 6> names = {"all_reduce", "reduce_scatter", "all_gather",
+                                                     "all_to_all", "permute",        "halo"};
   return names[static_cast<std::size_t>(kind)];
 }
 

@@ -69,6 +69,8 @@ struct Collective {
     ReduceScatter,  // partial over axes -> dimension `dim` split by them
     AllGather,      // dimension `dim` loses its last axes
     AllToAll,       // axes move from dimension `dim` (last) to dimension `to` (last)
+    Permute,        // devices swap their parts whole: the result's sharding says who needs which
+    Halo,           // dimension `dim` gains the rows that its neighbours hold, as the result's sharding says
   };
   Kind kind = Kind::AllReduce;
   Axes axes;

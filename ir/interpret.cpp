@@ -105,8 +105,10 @@ class Machine {
   LocalView view(const Shape& shape, const Sharding& sharding, std::int64_t device, double* data) const {
     LocalView v{data, local_shape(shape, sharding), {}, shape};
     for (std::size_t d = 0; d < shape.size(); ++d)
-      v.offset.push_back(
-          sharding.dims.empty() ? 0 : shard_of(mesh_, shape[d], sharding.dims[d].axes, device).offset);
+      v.offset.push_back(sharding.dims.empty()
+                             ? 0
+                             : shard_of(mesh_, shape[d], sharding.dims[d].axes, device).offset -
+                                   sharding.dims[d].before);
     return v;
   }
   Shape extent(const Shape& shape, const Sharding& sharding, std::int64_t device) const {
@@ -241,6 +243,7 @@ class Machine {
   // group.
   void run_collective(const Graph& graph, const Node& node, const Collective& c, Environment& env) const {
     const Value &from = graph[node.operands[0]], &to = graph[node.results[0]];
+    if (c.kind == Collective::Kind::Halo) return run_halo(node, c, from, to, env);
     const bool combines = c.kind == Collective::Kind::AllReduce || c.kind == Collective::Kind::ReduceScatter;
     Buffers& in = *env[*node.operands[0]];
     auto out = std::make_shared<Buffers>();
@@ -260,15 +263,45 @@ class Machine {
                        if (g[d] < target.offset[d] || g[d] >= target.offset[d] + wanted[d]) return;
                      const auto q = static_cast<std::size_t>(position(target, g));
                      const double v = part[static_cast<std::size_t>(p)];
-                     buffer[q] = contributions[q]++ == 0 ? v : combine(c.combine, buffer[q], v);
+                     const bool first = contributions[q]++ == 0;
+                     if (first || combines) buffer[q] = first ? v : combine(c.combine, buffer[q], v);
                    });
       }
+      // Where copies exist, a permutation takes any one of them.
       const std::int64_t expected = combines ? ways(c.axes) : 1;
+      if (c.kind == Collective::Kind::Permute)
+        for (int& n : contributions) n = std::min(n, 1);
       each_index(target.shape, wanted, [&](std::int64_t p, const Shape&) {
         CHECK(contributions[static_cast<std::size_t>(p)] == expected, "{}: {} of {} contributions to {}",
               name_of(c.kind), contributions[static_cast<std::size_t>(p)], expected, to.name);
       });
       store(to.type.dtype, buffer);
+      out->push_back(std::move(buffer));
+    }
+    env[*node.results[0]] = std::move(out);
+  }
+
+  // Rows of other devices' parts along one dimension; all other dimensions lie alike there.
+  void run_halo(const Node& node, const Collective& c, const Value& from, const Value& to,
+                Environment& env) const {
+    const auto dim = static_cast<std::size_t>(c.dim);
+    const std::int64_t size = from.type.shape[dim], chunk = chunk_of(size, c.axes);
+    auto out = std::make_shared<Buffers>();
+    for (std::int64_t device = 0; device < devices_; ++device) {
+      const Shape shape = local_shape(to.type.shape, to.sharding);
+      Buffer buffer(static_cast<std::size_t>(elements_of(shape)), std::numeric_limits<double>::quiet_NaN());
+      const std::vector<std::int64_t> group = group_of(mesh_, c.axes, device);
+      const std::int64_t first = shard_of(mesh_, size, c.axes, device).offset - to.sharding.dims[dim].before;
+      const Shape source = local_shape(from.type.shape, from.sharding);
+      each_index(shape, shape, [&](std::int64_t p, const Shape& at) {
+        const std::int64_t row = first + at[dim];
+        if (row < 0 || row >= size) return;
+        std::int64_t q = 0;
+        for (std::size_t d = 0; d < at.size(); ++d) q = q * source[d] + (d == dim ? row % chunk : at[d]);
+        const std::int64_t owner = group[static_cast<std::size_t>(row / chunk)];
+        buffer[static_cast<std::size_t>(p)] =
+            (*env[*node.operands[0]])[static_cast<std::size_t>(owner)][static_cast<std::size_t>(q)];
+      });
       out->push_back(std::move(buffer));
     }
     env[*node.results[0]] = std::move(out);

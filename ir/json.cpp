@@ -77,6 +77,10 @@ class GraphJson {
     Json dims = Json::array();
     for (const DimSharding& dim : value.sharding.dims)
       dims.push_back({{"axes", axes_json(dim.axes)}, {"open", dim.open}});
+    for (std::size_t d = 0; d < dims.size(); ++d) {
+      const DimSharding& dim = value.sharding.dims[d];
+      if (dim.before != 0 || dim.after != 0) dims[d]["halo"] = {dim.before, dim.after};
+    }
     json["sharding"] = {{"dims", std::move(dims)},
                         {"replicated", axes_json(value.sharding.replicated)},
                         {"partial", axes_json(value.sharding.partial)},

@@ -1,6 +1,7 @@
 #include "ir/nest.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -90,14 +91,26 @@ bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size) {
   return low < 0 || high >= size;
 }
 
+namespace {
+
+std::int64_t product(std::int64_t a, std::int64_t b) {
+  std::int64_t result = 0;
+  return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<std::int64_t>::max() : result;
+}
+
+}  // namespace
+
 std::int64_t iterations(const LoopNest& nest) {
   std::int64_t n = 1;
-  for (const Factor& factor : nest.factors) n *= factor.size;
+  for (const Factor& factor : nest.factors) {
+    if (factor.size == 0) return 0;
+    n = product(n, factor.size);
+  }
   return n;
 }
 
 std::int64_t flops_of(const LoopNest& nest) {
-  return iterations(nest) * (flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1));
+  return product(iterations(nest), flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1));
 }
 
 LoopNest normalize(const LoopNest& nest, std::vector<int>* used) {

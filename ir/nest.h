@@ -71,7 +71,7 @@ std::vector<FactorId> compound(const LoopNest& nest, const Affine& dim, std::int
 // May this access leave 0..size-1?
 bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size);
 
-std::int64_t iterations(const LoopNest& nest);
+std::int64_t iterations(const LoopNest& nest);  // these counts saturate
 std::int64_t flops_of(const LoopNest& nest);
 
 // The same nest with operands in the order in which the body first loads them, those that it does not load

@@ -25,7 +25,7 @@ const Table& table() {
     Table t;
     // The families, in the order of the documentation.
     for (const auto family : std::array{ops::elementwise, ops::contractions, ops::reductions, ops::shapes,
-                                        ops::indexing, ops::networks})
+                                        ops::indexing, ops::images, ops::networks})
       for (OpDef& op : family()) t.ops.push_back(std::move(op));
     for (const OpDef& op : t.ops) {
       CHECK(t.by_name.emplace(op.name, t.params.size()).second, "two ops are called {}", op.name);
@@ -231,6 +231,31 @@ std::vector<std::vector<std::int64_t>> Args::lists(std::string_view name) const 
   std::vector<std::vector<std::int64_t>> result;
   for (const Attr& item : *list) result.push_back(integers_in(name, item, wanted));
   return result;
+}
+
+std::vector<double> Args::reals(std::string_view name) const {
+  const Attr& a = attr(name);
+  const auto* list = std::get_if<AttrList>(&a.value);
+  if (list == nullptr) return {real(name)};
+  std::vector<double> values;
+  for (const Attr& item : *list) {
+    if (const double* value = std::get_if<double>(&item.value))
+      values.push_back(*value);
+    else if (const auto* whole = std::get_if<std::int64_t>(&item.value))
+      values.push_back(static_cast<double>(*whole));
+    else
+      wrong_kind(name, "a number or a list of numbers", a);
+  }
+  return values;
+}
+
+bool Args::is_text(std::string_view name) const {
+  return std::holds_alternative<std::string>(attr(name).value);
+}
+
+bool Args::is_nested(std::string_view name) const {
+  const auto* list = std::get_if<AttrList>(&attr(name).value);
+  return list != nullptr && !list->empty() && std::holds_alternative<AttrList>(list->front().value);
 }
 
 int Args::axis(std::string_view name, std::size_t rank) const { return axis_in(name, integer(name), rank); }

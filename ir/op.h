@@ -49,8 +49,11 @@ class Args {
   DType dtype(std::string_view name) const;                                   // "bf16"
   std::vector<std::int64_t> integers(std::string_view name) const;            // an int or a list of ints
   std::vector<std::vector<std::int64_t>> lists(std::string_view name) const;  // a list of lists of ints
-  int axis(std::string_view name, std::size_t rank) const;                    // negative counts from the end
-  std::vector<int> axes(std::string_view name, std::size_t rank) const;       // none: all; sorted, distinct
+  std::vector<double> reals(std::string_view name) const;                     // a number or a list of numbers
+  bool is_text(std::string_view name) const;
+  bool is_nested(std::string_view name) const;                           // a list of lists
+  int axis(std::string_view name, std::size_t rank) const;               // negative counts from the end
+  std::vector<int> axes(std::string_view name, std::size_t rank) const;  // none: all; sorted, distinct
 
  private:
   const Attr& attr(std::string_view name) const;

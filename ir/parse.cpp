@@ -18,7 +18,8 @@ constexpr std::int64_t kMostDims = 1 << 20;
 
 std::optional<Collective::Kind> collective_named(std::string_view name) {
   using Kind = Collective::Kind;
-  for (Kind kind : {Kind::AllReduce, Kind::ReduceScatter, Kind::AllGather, Kind::AllToAll})
+  for (Kind kind :
+       {Kind::AllReduce, Kind::ReduceScatter, Kind::AllGather, Kind::AllToAll, Kind::Permute, Kind::Halo})
     if (name == name_of(kind)) return kind;
   return std::nullopt;
 }
@@ -221,7 +222,7 @@ Op Parser::parse_collective(Scope& scope, Node& node, Collective::Kind kind) {
     if (collective.combine == Combine::None)
       lexer_.fail(name, fmt::format("expected sum, max or min but found '{}'", name.text));
   }
-  if (kind != Kind::AllReduce) {
+  if (kind != Kind::AllReduce && kind != Kind::Permute) {
     field("dim");
     collective.dim = static_cast<std::int32_t>(parse_integer(0, kMostDims));
   }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kLargestSize = std::int64_t{1} << 48;  // of a dimension or a tensor
 constexpr std::int64_t kMostDevices = std::int64_t{1} << 30;
+constexpr std::int64_t kMostRows = std::int64_t{1} << 60;
 
 bool too_large(std::int64_t a, std::int64_t b) { return b != 0 && a > kLargestSize / b; }
 
@@ -125,6 +126,12 @@ DimSharding Parser::parse_dim_sharding() {
     dim.axes = {parse_axis()};
   }
   dim.open = lexer_.accept("+");
+  if (lexer_.accept("<")) {
+    dim.before = parse_integer(0, kMostRows);
+    lexer_.expect(",");
+    dim.after = parse_integer(0, kMostRows);
+    lexer_.expect(">");
+  }
   if (lexer_.at(Token::Kind::Word)) dim.priority = parse_priority();
   return dim;
 }

@@ -160,7 +160,8 @@ class GraphPrinter {
     text += fmt::format("{}({}, axes=[{}]", name_of(collective.kind), joined(operands),
                         mesh_ == nullptr ? "?" : to_string(*mesh_, collective.axes));
     if (combines) text += fmt::format(", combine={}", name_of(collective.combine));
-    if (collective.kind != Kind::AllReduce) text += fmt::format(", dim={}", collective.dim);
+    if (collective.kind != Kind::AllReduce && collective.kind != Kind::Permute)
+      text += fmt::format(", dim={}", collective.dim);
     if (collective.kind == Kind::AllToAll) text += fmt::format(", to={}", collective.to);
     text += ")";
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace shardc {
@@ -26,8 +27,38 @@ bool Sharding::uses(const AxisRef& axis) const {
 Shape local_shape(const Shape& global, const Sharding& sharding) {
   Shape local = global;
   for (std::size_t d = 0; d < sharding.dims.size(); ++d)
-    local[d] = chunk_of(global[d], sharding.dims[d].axes);
+    local[d] = chunk_of(global[d], sharding.dims[d].axes) + sharding.dims[d].before + sharding.dims[d].after;
   return local;
+}
+
+std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,
+                                          const Sharding& from, const Sharding& to) {
+  // Where a device's part starts; equal chunks that start alike are alike.
+  const auto place = [&](const Sharding& sharding, std::int64_t device) {
+    Shape at;
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+      const Shard shard = shard_of(mesh, shape[d], sharding.dims[d].axes, device);
+      at.push_back(shard.offset);
+      at.push_back(shard.extent);
+    }
+    return at;
+  };
+  std::vector<std::int64_t> sources;
+  for (std::int64_t device = 0; device < mesh.devices(); ++device) {
+    const Shape wanted = place(to, device);
+    const std::vector<std::int64_t> group = group_of(mesh, axes, device);
+    std::vector<std::int64_t> holders;
+    for (std::int64_t member : group)
+      if (place(from, member) == wanted) holders.push_back(member);
+    const auto own = std::find(group.begin(), group.end(), device) - group.begin();
+    if (holders.empty())
+      sources.push_back(-1);
+    else if (std::find(holders.begin(), holders.end(), device) != holders.end())
+      sources.push_back(device);
+    else
+      sources.push_back(holders[static_cast<std::size_t>(own) % holders.size()]);
+  }
+  return sources;
 }
 
 std::string to_string(const Mesh& mesh, const Sharding& sharding) {
@@ -37,6 +68,7 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding) {
     const std::string axes = to_string(mesh, dim.axes);
     text += dim.axes.empty() ? (dim.open ? "" : "_") : dim.axes.size() == 1 ? axes : "[" + axes + "]";
     if (dim.open) text += "+";
+    if (dim.before != 0 || dim.after != 0) text += fmt::format("<{}, {}>", dim.before, dim.after);
     if (dim.priority != 0) text += fmt::format(" p{}", dim.priority);
   }
   text += "]";

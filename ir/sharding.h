@@ -5,6 +5,7 @@
 //   _             not split                   +  open: propagation may add axes
 //   {replicated}  axes that must not split it {sum: axes}  a partial value: the sum over these axes is
 //                                             the tensor (also max, min)
+//   data<1, 2>    split, and every device also holds 1 row before and 2 rows after its part: a halo
 //   model p1      a hint of priority 1: propagated after all of priority 0, which is what says nothing
 #pragma once
 
@@ -22,6 +23,7 @@ std::string_view name_of(Combine combine);  // "sum"
 struct DimSharding {
   Axes axes;
   bool open = false;
+  std::int64_t before = 0, after = 0;  // the halo, in rows of global indices; those outside hold nothing
   std::int32_t priority = 0;  // of the user's word; 0 once shardings are complete
   bool operator==(const DimSharding&) const = default;
 };
@@ -39,5 +41,10 @@ struct Sharding {
 
 Shape local_shape(const Shape& global, const Sharding& sharding);  // the buffer's shape, padding included
 std::string to_string(const Mesh& mesh, const Sharding& sharding);
+
+// Per device, which one of the devices that differ from it along `axes` holds, as `from`, what it is to hold
+// as `to`: itself where it can, -1 where nobody does.
+std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,
+                                          const Sharding& from, const Sharding& to);
 
 }  // namespace shardc

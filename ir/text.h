@@ -21,6 +21,8 @@
 //     %s: f32[4, 64] = reduce_scatter(%m, axes=[data], combine=sum, dim=0)
 //     %g: f32[4, 64] = all_gather(%s, axes=[data], dim=0)
 //     %t: f32[4, 64] = all_to_all(%s, axes=[data], dim=0, to=1)
+//     %p: f32[4, 64]@[model, _] = permute(%s, axes=[data, model])      shardings say which parts move
+//     %h: f32[4, 64]@[data<1, 2>, _] = halo(%s, axes=[data], dim=0)
 //     output loss = %loss
 //     gradient wte = %wte.grad                                         `of %arg` where the argument is not
 //     update wte.next = %w.new of %wte                                 called like the output

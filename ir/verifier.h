@@ -48,9 +48,13 @@ class Verifier {
   void verify_distinct(const Axes& axes, std::string_view what);
   void verify_local_nest(const Node& node, const LoopNest& nest);
   void verify_local_operand(const LoopNest& nest, std::size_t operand, ValueId id);
-  void verify_local_result(const LoopNest& nest, const Value& result);
+  void verify_local_result(const LoopNest& nest, const Axes& passed, const Value& result);
+  bool passes_partial(const Node& node, const LoopNest& nest) const;
+  Axes passed_axes(const Node& node) const;
   void verify_collective(const Node& node, const Collective& collective);
   bool after(const Collective& collective, Sharding& sharding);
+  bool after_halo(const Collective& collective, const Shape& shape, const Sharding& result,
+                  Sharding& sharding);
   void verify_unreduced(const Node& node);
   void verify_local_repeat(const Node& node, const Repeat& repeat);
   void verify_local_outputs();

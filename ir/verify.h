@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/buffers.h"
 #include "ir/graph.h"
 
 namespace shardc {
@@ -20,6 +21,10 @@ Faults verify_lowered(const Graph& graph);
 // operand and result shardings differ exactly by what it does; only collectives consume partial values;
 // arguments of outputs hold their declared sharding.
 Faults verify(const SpmdProgram& program);
+
+// No value is written over one that is still needed, everything lies inside its arena, and carries survive to
+// the end of their iteration: nothing is read before it is written or after it is gone.
+Faults verify(const SpmdProgram& program, const BufferPlan& plan);
 
 void expect_valid(const Faults& faults, std::string_view stage);  // CHECKs that there are none
 

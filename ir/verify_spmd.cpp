@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ir/reach.h"
 #include "ir/spelling.h"
 #include "ir/verifier.h"
 
@@ -23,7 +24,9 @@ bool same_layout(const Sharding& a, const Sharding& b) {
   if (a.dims.size() != b.dims.size() || sorted(a.partial) != sorted(b.partial)) return false;
   if (!a.partial.empty() && a.pending != b.pending) return false;
   return std::equal(a.dims.begin(), a.dims.end(), b.dims.begin(),
-                    [](const DimSharding& x, const DimSharding& y) { return x.axes == y.axes; });
+                    [](const DimSharding& x, const DimSharding& y) {
+                      return x.axes == y.axes && x.before == y.before && x.after == y.after;
+                    });
 }
 
 Sharding layout_of(Sharding sharding) {
@@ -72,7 +75,11 @@ void Verifier::verify_sharding(const Value& value) {
   if (sharding.dims.size() != value.type.rank())
     fault("{} has {} dimensions for {}", what, sharding.dims.size(), to_string(value.type));
   Axes used = sharding.partial;
-  for (const DimSharding& dim : sharding.dims) used.insert(used.end(), dim.axes.begin(), dim.axes.end());
+  for (const DimSharding& dim : sharding.dims) {
+    used.insert(used.end(), dim.axes.begin(), dim.axes.end());
+    if (dim.before < 0 || dim.after < 0 || (dim.axes.empty() && (dim.before > 0 || dim.after > 0)))
+      fault("{} has a halo of {} and {} rows", what, dim.before, dim.after);
+  }
   if (!verify_axes(used, what) || !verify_axes(sharding.replicated, what)) return;
   verify_distinct(used, what);
   for (const AxisRef& axis : sharding.replicated)
@@ -94,42 +101,64 @@ void Verifier::verify_unreduced(const Node& node) {
             to_string(mesh_, value(operand).sharding.partial));
 }
 
+// Partial values may pass through nests that are linear in them, all of them over the same axes.
+bool Verifier::passes_partial(const Node& node, const LoopNest& nest) const {
+  std::vector<bool> partial;
+  const Sharding& result = value(node.results[0]).sharding;
+  for (ValueId operand : node.operands) {
+    const Sharding& sharding = value(operand).sharding;
+    partial.push_back(!sharding.partial.empty());
+    if (!partial.back()) continue;
+    if (sharding.pending != result.pending) return false;
+    for (const AxisRef& axis : sharding.partial)
+      if (std::find(result.partial.begin(), result.partial.end(), axis) == result.partial.end()) return false;
+  }
+  if (result.pending != Combine::Sum) return nest.body->fn == Fn::Load && nest.combine == Combine::None;
+  return (nest.combine == Combine::None || nest.combine == Combine::Sum) && linear_in(nest.body, partial) &&
+         std::all_of(node.operands.begin(), node.operands.end(), [&](ValueId operand) {
+           const Axes& axes = value(operand).sharding.partial;
+           return axes.empty() || sorted(axes) == sorted(passed_axes(node));
+         });
+}
+
+// What the operands of a nest are partial over.
+Axes Verifier::passed_axes(const Node& node) const {
+  for (ValueId operand : node.operands)
+    if (!value(operand).sharding.partial.empty()) return value(operand).sharding.partial;
+  return {};
+}
+
 void Verifier::verify_local_nest(const Node& node, const LoopNest& nest) {
   Axes used;
   for (const Factor& factor : nest.factors) used.insert(used.end(), factor.axes.begin(), factor.axes.end());
   if (!verify_axes(used, "its factors")) return;
+  const Axes passed = passed_axes(node);
+  if (!passed.empty() && !passes_partial(node, nest)) return verify_unreduced(node);
+  used.insert(used.end(), passed.begin(), passed.end());
   verify_distinct(used, "its factors");
   for (std::size_t k = 0; k < nest.inputs.size(); ++k) verify_local_operand(nest, k, node.operands[k]);
-  verify_local_result(nest, value(node.results[0]));
+  verify_local_result(nest, passed, value(node.results[0]));
 }
 
-// A split dimension is walked by one factor that is split at least as far, from the same place; or in mixed
-// radix by factors of which the major one is, evenly, so that chunks end where rows of the minor ones do. A
-// minor one that is split too only reads less of each row.
+// What a device reads of a split dimension is in its chunk and halo (reach.h).
 void Verifier::verify_local_operand(const LoopNest& nest, std::size_t operand, ValueId id) {
   const Value& tensor = value(id);
   for (std::size_t d = 0; d < tensor.type.rank(); ++d) {
-    const Axes& axes = tensor.sharding.dims[d].axes;
-    if (axes.empty()) continue;
     const Affine& dim = nest.inputs[operand][d];
-    const std::vector<FactorId> factors = compound(nest, dim, tensor.type.shape[d]);
-    bool local = !factors.empty() && is_prefix(axes, nest[factors[0]].axes);
-    if (local && factors.size() > 1) {
-      const Factor& major = nest[factors[0]];
-      local = major.size % ways(major.axes) == 0;
-    }
-    if (!local)
+    if (!holds(nest, dim, tensor.type.shape[d], tensor.sharding.dims[d]))
       fault("dimension {} of {} is split by {}, and index {} may leave a device's part", d, name(id),
-            to_string(mesh_, axes), spell_affine(nest, dim));
+            to_string(mesh_, tensor.sharding.dims[d].axes), spell_affine(nest, dim));
   }
 }
 
-void Verifier::verify_local_result(const LoopNest& nest, const Value& result) {
+void Verifier::verify_local_result(const LoopNest& nest, const Axes& passed, const Value& result) {
   const Sharding& sharding = result.sharding;
   for (std::size_t d = 0; d < result.type.rank(); ++d) {
     const std::vector<FactorId> factors = compound(nest, nest.output[d], result.type.shape[d]);
     if (factors.empty()) continue;  // its shape is wrong, which has been said
     const Factor& major = nest[factors[0]];
+    if (sharding.dims[d].before != 0 || sharding.dims[d].after != 0)
+      fault("dimension {} of the result has a halo", d);
     if (sharding.dims[d].axes != major.axes)
       fault("dimension {} of the result is split by [{}] and its factor '{}' by [{}]", d,
             to_string(mesh_, sharding.dims[d].axes), major.name, to_string(mesh_, major.axes));
@@ -139,12 +168,12 @@ void Verifier::verify_local_result(const LoopNest& nest, const Value& result) {
       if (!nest[factors[i]].axes.empty())
         fault("factor '{}' is minor in a dimension of the result and split", nest[factors[i]].name);
   }
-  Axes partial;
+  Axes partial = passed;
   for (FactorId f : nest.reduced()) partial.insert(partial.end(), nest[f].axes.begin(), nest[f].axes.end());
   if (sorted(partial) != sorted(sharding.partial))
     fault("combines over [{}], but the result is partial over [{}]", to_string(mesh_, partial),
           to_string(mesh_, sharding.partial));
-  else if (!partial.empty() && sharding.pending != nest.combine)
+  else if (partial.size() > passed.size() && sharding.pending != nest.combine)
     fault("combines by {}, but the result waits for {}", name_of(nest.combine), name_of(sharding.pending));
 }
 
@@ -157,7 +186,40 @@ void Verifier::verify_collective(const Node& node, const Collective& collective)
   if (!verify_axes(collective.axes, "its axes")) return;
   verify_distinct(collective.axes, "its axes");
   Sharding expected = layout_of(operand.sharding);
-  if (after(collective, expected)) expect_layout(result.sharding, expected, "the result");
+  if (collective.kind == Collective::Kind::Halo) {
+    if (!after_halo(collective, operand.type.shape, result.sharding, expected)) return;
+  } else if (collective.kind == Collective::Kind::Permute) {
+    const auto sources =
+        permute_sources(mesh_, collective.axes, operand.type.shape, operand.sharding, result.sharding);
+    const bool same_size =
+        local_shape(operand.type.shape, operand.sharding) == local_shape(operand.type.shape, result.sharding);
+    if (!same_size || std::find(sources.begin(), sources.end(), -1) != sources.end())
+      return fault("a device finds its part of {} nowhere", to_string(mesh_, result.sharding));
+    expected = layout_of(result.sharding);
+  } else if (!after(collective, expected)) {
+    return;
+  }
+  expect_layout(result.sharding, expected, "the result");
+}
+
+// Gives the operand's dimension the halo that the result says; false and a fault when it cannot have one.
+bool Verifier::after_halo(const Collective& collective, const Shape& shape, const Sharding& result,
+                          Sharding& sharding) {
+  if (collective.dim < 0 || static_cast<std::size_t>(collective.dim) >= shape.size()) {
+    fault("dim={} for {} dimensions", collective.dim, shape.size());
+    return false;
+  }
+  const auto dim = static_cast<std::size_t>(collective.dim);
+  DimSharding& split = sharding.dims[dim];
+  if (split.axes != collective.axes || split.before != 0 || split.after != 0 ||
+      !plain_chunks(shape[dim], split.axes)) {
+    fault("dimension {} of the operand, {}, can have no halo along [{}]", collective.dim,
+          to_string(mesh_, sharding), to_string(mesh_, collective.axes));
+    return false;
+  }
+  split.before = result.dims[dim].before;
+  split.after = result.dims[dim].after;
+  return true;
 }
 
 // Applies the collective to the sharding of its operand; false and a fault when it cannot.
@@ -166,6 +228,8 @@ bool Verifier::after(const Collective& collective, Sharding& sharding) {
   const Kind kind = collective.kind;
   const std::size_t before = faults_.size();
   const auto rank = static_cast<std::int32_t>(sharding.dims.size());
+  for (const DimSharding& dim : sharding.dims)
+    if (dim.before != 0 || dim.after != 0) fault("the operand has a halo");
   if (kind != Kind::AllReduce && (collective.dim < 0 || collective.dim >= rank))
     fault("dim={} for {} dimensions", collective.dim, rank);
   if (kind == Kind::AllToAll &&

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "ir/buffers.h"
+#include "ir/price.h"
 
 namespace shardc::passes {
 namespace {
@@ -104,7 +104,7 @@ class Collector {
     if (collective == nullptr) return;
     const Value& operand = graph[node.operands[0]];
     found_.push_back({std::string(name_of(collective->kind)), plain_name(operand.name), node.place,
-                      local_bytes(operand), times, phase, inside});
+                      payload_bytes(*collective, operand, graph[node.results[0]]), times, phase, inside});
   }
 
   std::vector<Occurrence> found_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "ir/reach.h"
 #include "ir/support/check.h"
 #include "passes/rewrite.h"
 #include "passes/simplify.h"
@@ -68,13 +69,8 @@ bool has_matrix_stride(const LoopNest& nest, const Access& access, const Access&
 
 // Do the devices hold what the nest makes them read of this operand?
 bool readable(const LoopNest& nest, const Access& access, const Value& operand) {
-  for (std::size_t d = 0; d < access.size(); ++d) {
-    const Axes& axes = operand.sharding.dims[d].axes;
-    if (axes.empty()) continue;
-    const auto parts = compound(nest, access[d], operand.type.shape[d]);
-    if (parts.empty() || !is_prefix(axes, nest[parts[0]].axes)) return false;
-    if (parts.size() > 1 && nest[parts[0]].size % ways(nest[parts[0]].axes) != 0) return false;
-  }
+  for (std::size_t d = 0; d < access.size(); ++d)
+    if (!holds(nest, access[d], operand.type.shape[d], operand.sharding.dims[d])) return false;
   return true;
 }
 

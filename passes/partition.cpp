@@ -1,10 +1,10 @@
 #include "passes/partition.h"
 
-#include <algorithm>
 #include <map>
 
+#include "ir/price.h"
 #include "ir/support/check.h"
-#include "passes/reshard.h"
+#include "passes/divide.h"
 
 namespace shardc::passes {
 namespace {
@@ -15,63 +15,18 @@ Sharding closed(Sharding sharding) {
   return sharding;
 }
 
-// Which axes split each factor of one nest.
-class FactorAxes {
- public:
-  FactorAxes(const Graph& graph, const Node& node, const LoopNest& nest,
-             const std::vector<Sharding>& operands)
-      : nest_(nest),
-        axes_(nest.factors.size()),
-        divides_(nest.factors.size(), false),
-        barred_(nest.factors.size(), false) {
-    const Value& result = graph[node.results[0]];
-    for (std::size_t d = 0; d < nest.output.size(); ++d) {
-      const auto parts = compound(nest, nest.output[d], result.type.shape[d]);
-      for (std::size_t i = 1; i < parts.size(); ++i)
-        barred_[*parts[i]] = true;  // minor: has no sharding to go to
-      if (parts.size() > 1) divides_[*parts[0]] = true;
-    }
-    for (std::size_t k = 0; k < nest.inputs.size(); ++k)
-      for (std::size_t d = 0; d < nest.inputs[k].size(); ++d) {
-        const auto parts = compound(nest, nest.inputs[k][d], graph[node.operands[k]].type.shape[d]);
-        if (parts.size() > 1 && !operands[k].dims[d].axes.empty()) divides_[*parts[0]] = true;
-      }
-    want(nest.output, result.type.shape, result.sharding);
-    for (std::size_t k = 0; k < nest.inputs.size(); ++k)
-      want(nest.inputs[k], graph[node.operands[k]].type.shape, operands[k]);
-  }
-
-  const std::vector<Axes>& axes() const { return axes_; }
-
- private:
-  // Lets a tensor's axes extend those of the factors that walk it, while no other factor has them.
-  void want(const Access& access, const Shape& shape, const Sharding& sharding) {
-    for (std::size_t d = 0; d < access.size(); ++d) {
-      const auto parts = compound(nest_, access[d], shape[d]);
-      if (parts.empty() || barred_[*parts[0]]) continue;
-      Axes& axes = axes_[*parts[0]];
-      const Axes& wish = sharding.dims[d].axes;
-      if (!is_prefix(axes, wish)) continue;
-      const std::int64_t size = nest_[parts[0]].size;
-      while (axes.size() < wish.size()) {
-        const AxisRef& next = wish[axes.size()];
-        const bool taken =
-            std::any_of(axes_.begin(), axes_.end(), [&](const Axes& other) { return overlap(next, other); });
-        if (taken || (divides_[*parts[0]] && size % (ways(axes) * next.size) != 0)) break;
-        axes.push_back(next);
-      }
-    }
-  }
-
-  const LoopNest& nest_;
-  std::vector<Axes> axes_;
-  std::vector<bool> divides_;  // must divide evenly: the major part of a compound dimension
-  std::vector<bool> barred_;   // must stay whole
-};
-
 class Partitioner {
  public:
-  Partitioner(const Graph& graph, Builder& to) : graph_(graph), to_(to), map_(graph.values.size()) {}
+  Partitioner(const Graph& graph, Builder& to, Resharder& resharder)
+      : graph_(graph),
+        to_(to),
+        resharder_(resharder),
+        map_(graph.values.size()),
+        readers_(graph.values.size(), 0) {
+    for (const Node& node : graph.nodes)
+      for (ValueId operand : node.operands) ++readers_[*operand];
+    for (const Output& output : graph.outputs) ++readers_[*output.value];
+  }
 
   void run() {
     for (const Arg& arg : graph_.args) {
@@ -92,13 +47,17 @@ class Partitioner {
   }
 
   // A value in a given form; what was resharded once is not resharded again.
-  ValueId in_form(ValueId old, const Sharding& sharding) {
+  ValueId in_form(ValueId old, const Sharding& form) {
     const ValueId value = map_[*old];
-    if (to_.peek()[value].sharding.dims == sharding.dims) return value;
+    const auto fits = [&](ValueId v) {
+      const Sharding& sharding = to_.peek()[v].sharding;
+      return sharding.dims == form.dims && sharding.partial.empty() == form.partial.empty();
+    };
+    if (fits(value)) return value;
     auto& forms = forms_[value];
-    for (ValueId form : forms)
-      if (to_.peek()[form].sharding.dims == sharding.dims) return form;
-    forms.push_back(reshard(to_, value, sharding));
+    for (ValueId other : forms)
+      if (fits(other)) return other;
+    forms.push_back(resharder_.apply(to_, value, form));
     return forms.back();
   }
 
@@ -111,58 +70,24 @@ class Partitioner {
 
  private:
   void add_nest(const Node& node, const LoopNest& original) {
-    std::vector<Sharding> present;
-    for (ValueId operand : node.operands) present.push_back(form_of(operand));
-    const std::vector<Axes> axes = FactorAxes(graph_, node, original, present).axes();
-
-    LoopNest nest = original;
-    Sharding made = Sharding::replicated_of(nest.output.size());
-    for (std::size_t f = 0; f < nest.factors.size(); ++f) {
-      nest.factors[f].axes = axes[f];
-      if (nest.in_output(FactorId(f))) continue;
-      made.partial.insert(made.partial.end(), axes[f].begin(), axes[f].end());
-    }
     const Value& result = graph_[node.results[0]];
-    for (std::size_t d = 0; d < nest.output.size(); ++d) {
-      const auto parts = compound(nest, nest.output[d], result.type.shape[d]);
-      if (!parts.empty()) made.dims[d].axes = axes[*parts[0]];
+    const Sharding wanted = closed(result.sharding);
+    NestTask task{graph_, node, original, {}, true, wanted};
+    for (ValueId operand : node.operands) {
+      task.present.push_back(form_of(operand));
+      if (!task.present.back().partial.empty() && readers_[*operand] > 1) task.may_pass = false;
     }
-    if (!made.partial.empty()) made.pending = nest.combine;
+    Division division = divide(task, resharder_);
+    LoopNest nest = original;
+    for (std::size_t f = 0; f < nest.factors.size(); ++f) nest.factors[f].axes = division.axes[f];
     std::vector<ValueId> operands;
     for (std::size_t k = 0; k < node.operands.size(); ++k)
-      operands.push_back(in_form(node.operands[k], readable(node.operands[k], nest, k, present[k])));
+      operands.push_back(in_form(node.operands[k], division.operands[k]));
     const ValueId value = to_.nest(std::move(nest), operands, result.type.dtype, result.name);
-    to_.set_sharding(value, made);
-    map_[*node.results[0]] = reshard(to_, value, closed(result.sharding));
-  }
-
-  // The form nearest to the present one that the nest can read: each dimension split no further than its
-  // factor. An axis that has to leave a dimension moves to one whose factor has it next, so that less is
-  // gathered.
-  Sharding readable(ValueId operand, const LoopNest& nest, std::size_t k, const Sharding& present) const {
-    const Shape& shape = graph_[operand].type.shape;
-    Sharding form = Sharding::replicated_of(shape.size());
-    std::vector<const Axes*> limit(shape.size(), nullptr);
-    Axes leaving;
-    for (std::size_t d = 0; d < shape.size(); ++d) {
-      const auto parts = compound(nest, nest.inputs[k][d], shape[d]);
-      const Axes& have = present.dims[d].axes;
-      std::size_t keep = 0;
-      if (!parts.empty() && (parts.size() == 1 || nest[parts[0]].size % ways(nest[parts[0]].axes) == 0)) {
-        limit[d] = &nest[parts[0]].axes;
-        while (keep < have.size() && keep < limit[d]->size() && have[keep] == (*limit[d])[keep]) ++keep;
-      }
-      form.dims[d].axes.assign(have.begin(), have.begin() + static_cast<std::ptrdiff_t>(keep));
-      leaving.insert(leaving.end(), have.begin() + static_cast<std::ptrdiff_t>(keep), have.end());
-    }
-    for (std::size_t d = 0; d < shape.size(); ++d) {
-      if (limit[d] == nullptr) continue;
-      Axes& axes = form.dims[d].axes;
-      while (axes.size() < limit[d]->size() &&
-             std::find(leaving.begin(), leaving.end(), (*limit[d])[axes.size()]) != leaving.end())
-        axes.push_back((*limit[d])[axes.size()]);
-    }
-    return form;
+    to_.set_sharding(value, division.result);
+    // A partial value waits for its only reader, which may be able to hand it on.
+    const bool waits = !division.result.partial.empty() && readers_[*node.results[0]] == 1;
+    map_[*node.results[0]] = waits ? value : resharder_.apply(to_, value, wanted);
   }
 
   static Sharding outside(const Sharding& sharding, bool stack) {
@@ -181,7 +106,7 @@ class Partitioner {
                                                            i >= carried && i < carried + stacked)));
 
     Builder inner(body.name);
-    Partitioner inside(body, inner);
+    Partitioner inside(body, inner, resharder_);
     inside.run();
     std::vector<Sharding> made;
     for (std::size_t i = 0; i < body.outputs.size(); ++i) {
@@ -202,15 +127,22 @@ class Partitioner {
 
   const Graph& graph_;
   Builder& to_;
+  Resharder& resharder_;
   std::vector<ValueId> map_;
+  std::vector<std::int64_t> readers_;
   std::map<ValueId, std::vector<ValueId>> forms_;
 };
 
 }  // namespace
 
 SpmdProgram partition(const Graph& sharded, const Mesh& mesh) {
+  return partition(sharded, mesh, plain_cluster(mesh.devices()));
+}
+
+SpmdProgram partition(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
   Builder to(sharded.name);
-  Partitioner partitioner(sharded, to);
+  Resharder resharder(mesh, cluster);
+  Partitioner partitioner(sharded, to, resharder);
   partitioner.run();
   for (const Output& output : sharded.outputs) {
     const bool update = output.role == Output::Role::Update;

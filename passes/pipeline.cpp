@@ -61,6 +61,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   program = fuse(program);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
+  expect_valid(verify(program, buffers), "buffers");
   return {std::move(program), std::move(buffers)};
 }
 

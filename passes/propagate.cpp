@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "ir/reach.h"
 #include "ir/support/check.h"
 
 namespace shardc::passes {
@@ -176,7 +177,11 @@ class Propagation {
           rule.groups[*part].links.push_back({cell, d, part != parts.back(), before});
           before.push_back(nest[part].size);
         }
-        rule.elementwise = rule.elementwise && parts.size() <= 1;
+        rule.elementwise = rule.elementwise && parts.size() == 1;
+        if (!parts.empty()) continue;
+        // A window or a shift: its rows are there but for a halo.
+        if (const auto factor = leading(nest, access[d], graph[value].type.shape[d]))
+          rule.groups[*factor].links.push_back({cell, d});
       }
     };
     link(nest.output, node.results[0], base + *node.results[0]);

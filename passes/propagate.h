@@ -4,7 +4,7 @@
 // A node is a set of factors, each a list of (tensor, dimension) that it runs along. Within a factor axes
 // spread to all dimensions that are open and whose present axes are a prefix of theirs, axis by axis, as long
 // as the tensor does not use the axis elsewhere. A compound dimension belongs to its major factor first; what
-// is left of its axes when that factor is used up belongs to the next.
+// is left of its axes when that factor is used up belongs to the next. A window follows the factor that walks it.
 //
 // The order decides where wishes conflict. From the outside in:
 //   user priorities   p0 to the end, then p1, ...; a dimension of a later priority waits, holding its axes

@@ -3,143 +3,340 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/graph/adjacency_list.hpp>
+#include <boost/graph/dijkstra_shortest_paths.hpp>
 
+#include "ir/price.h"
+#include "ir/reach.h"
 #include "ir/support/check.h"
 
 namespace shardc::passes {
 namespace {
 
-std::size_t common_prefix(const Axes& a, const Axes& b) {
-  std::size_t n = 0;
-  while (n < a.size() && n < b.size() && a[n] == b[n]) ++n;
-  return n;
+// More than four axes that all move need. Beyond, what the search has not met is gathered and sliced again.
+constexpr std::size_t kMostStates = 20'000;
+
+bool bare(const Sharding& sharding) {
+  return std::all_of(sharding.dims.begin(), sharding.dims.end(),
+                     [](const DimSharding& dim) { return dim.before == 0 && dim.after == 0; });
 }
 
-class Resharder {
- public:
-  Resharder(Builder& to, ValueId value, const Sharding& target)
-      : to_(to),
-        value_(value),
-        name_(to.peek()[value].name),
-        shape_(to.type(value).shape),
-        target_(target),
-        now_(to.peek()[value].sharding) {}
+// Only what says where elements are.
+Sharding layout_of(const Sharding& sharding) {
+  Sharding layout;
+  for (const DimSharding& dim : sharding.dims) layout.dims.push_back({dim.axes});
+  layout.partial = sharding.partial;
+  std::sort(layout.partial.begin(), layout.partial.end());
+  layout.pending = sharding.pending;
+  return layout;
+}
 
-  ValueId run() {
-    reduce_partial();
-    slice();
-    for (std::size_t d = 0; d < now_.dims.size(); ++d) strip(d);
-    slice();
-    CHECK(settled(), "resharding of {} did not arrive", name_);
-    return value_;
+std::string key_of(const Sharding& sharding) {
+  std::string key;
+  const auto add = [&](const Axes& axes) {
+    for (const AxisRef& axis : axes) key += fmt::format("{}:{}:{},", *axis.axis, axis.pre, axis.size);
+    key += ';';
+  };
+  for (const DimSharding& dim : sharding.dims) {
+    add(dim.axes);
+    if (dim.before != 0 || dim.after != 0) key += fmt::format("<{},{}>", dim.before, dim.after);
+  }
+  key += '|';
+  add(sharding.partial);
+  return key;
+}
+
+struct Move {
+  ReshardStep step;
+  double seconds;
+};
+
+// The graph of layouts that can be reached, and the shortest path through it.
+class Search {
+ public:
+  Search(const Mesh& mesh, const Cluster& cluster, const Type& type, const Sharding& from,
+         const Sharding& target)
+      : mesh_(mesh), cluster_(cluster), type_(type), target_(target) {
+    for (std::size_t d = 0; d < from.dims.size(); ++d) {
+      const Axes &a = from.dims[d].axes, &b = target.dims[d].axes;
+      std::size_t n = 0;
+      while (n < a.size() && n < b.size() && a[n] == b[n]) ++n;
+      fixed_.push_back(n);
+      for (std::size_t i = n; i < b.size(); ++i) wanted_.push_back(b[i]);
+      if (a.size() > n || b.size() > n) moving_.push_back(d);
+    }
+    state_of(from);
+  }
+
+  std::optional<Route> run() {
+    for (std::size_t s = 0; s < states_.size() && states_.size() < kMostStates; ++s) expand(s);
+    const auto end = index_.find(key_of(target_));
+    if (end == index_.end()) return direct();
+    std::vector<double> distance(states_.size());
+    std::vector<std::size_t> before(states_.size());
+    boost::dijkstra_shortest_paths(graph_, 0,
+                                   boost::weight_map(boost::get(&Move::seconds, graph_))
+                                       .distance_map(distance.data())
+                                       .predecessor_map(before.data()));
+    Route route{{}, distance[end->second]};
+    for (std::size_t s = end->second; s != 0; s = before[s])
+      route.steps.push_back(graph_[boost::edge(before[s], s, graph_).first].step);
+    std::reverse(route.steps.begin(), route.steps.end());
+    return route;
   }
 
  private:
-  const Axes& wanted(std::size_t d) const { return target_.dims[d].axes; }
-  Axes& have(std::size_t d) { return now_.dims[d].axes; }
+  using States = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, boost::no_property, Move>;
 
-  bool settled() {
-    for (std::size_t d = 0; d < now_.dims.size(); ++d)
-      if (have(d) != wanted(d)) return false;
-    return now_.partial.empty();
+  // All that moves is reduced, gathered and sliced.
+  std::optional<Route> direct() {
+    if (states_.size() < kMostStates) return std::nullopt;
+    Route route;
+    Sharding now = states_[0];
+    const auto step = [&](std::optional<Collective> collective) {
+      const double payload = bytes(route.steps.empty() ? states_[0] : route.steps.back().after);
+      route.seconds += collective ? seconds_of(*collective, payload, mesh_, cluster_)
+                                  : seconds_of_loop(0, bytes(now), type_.dtype, cluster_.device);
+      route.steps.push_back({std::move(collective), now});
+    };
+    if (!now.partial.empty()) {
+      const Collective reduce{Collective::Kind::AllReduce, now.partial, now.pending, -1, -1};
+      if (!target_.partial.empty()) return std::nullopt;
+      now.partial.clear();
+      now.pending = Combine::None;
+      step(reduce);
+    }
+    for (std::size_t d : moving_)
+      while (now.dims[d].axes.size() > fixed_[d]) {
+        const AxisRef axis = now.dims[d].axes.back();
+        now.dims[d].axes.pop_back();
+        step(
+            Collective{Collective::Kind::AllGather, {axis}, Combine::None, static_cast<std::int32_t>(d), -1});
+      }
+    now = target_;
+    step(std::nullopt);
+    return route;
   }
 
-  // Scatters along a dimension that wants the axis next, all-reduces over the rest in one go.
-  void reduce_partial() {
-    for (bool moved = true; moved;) {
-      moved = false;
-      for (const AxisRef& axis : Axes(now_.partial)) {
-        const auto dim = next_wanted(axis);
-        if (!dim) continue;
-        std::erase(now_.partial, axis);
-        have(*dim).push_back(axis);
-        emit({Collective::Kind::ReduceScatter, {axis}, now_.pending, static_cast<std::int32_t>(*dim), -1});
-        moved = true;
+  std::size_t state_of(const Sharding& sharding) {
+    const auto [it, fresh] = index_.try_emplace(key_of(sharding), states_.size());
+    if (fresh) {
+      states_.push_back(sharding);
+      boost::add_vertex(graph_);
+    }
+    return it->second;
+  }
+
+  double bytes(const Sharding& sharding) const {
+    return static_cast<double>(elements_of(local_shape(type_.shape, sharding)) * bytes_of(type_.dtype));
+  }
+
+  // An edge to `after`, unless there is one that costs no more.
+  void add(std::size_t from, std::optional<Collective> collective, Sharding after) {
+    if (after.partial.empty()) after.pending = Combine::None;
+    const double seconds = collective ? seconds_of(*collective, bytes(states_[from]), mesh_, cluster_)
+                                      : seconds_of_loop(0, bytes(after), type_.dtype, cluster_.device);
+    const std::size_t to = state_of(after);
+    if (to == from) return;
+    Move move{{std::move(collective), std::move(after)}, seconds};
+    const auto [edge, exists] = boost::edge(from, to, graph_);
+    if (!exists)
+      boost::add_edge(from, to, std::move(move), graph_);
+    else if (seconds < graph_[edge].seconds)
+      graph_[edge] = std::move(move);
+  }
+
+  void expand(std::size_t s) {
+    const Sharding now = states_[s];  // a copy: states_ grows
+    add_slices(s, now);
+    add_reductions(s, now);
+    if (!now.partial.empty()) return;  // only linear steps; gathers wait until there is less to gather
+    add_gathers(s, now);
+    add_exchanges(s, now);
+    add_permutations(s, now);
+  }
+
+  bool free(const Sharding& now, const AxisRef& axis) const {
+    return !now.uses(axis) && !overlap(axis, now.partial);
+  }
+
+  void add_slices(std::size_t s, const Sharding& now) {
+    for (const AxisRef& axis : wanted_) {
+      if (!free(now, axis)) continue;
+      for (std::size_t d : moving_) {
+        Sharding after = now;
+        after.dims[d].axes.push_back(axis);
+        add(s, std::nullopt, std::move(after));
       }
     }
-    if (now_.partial.empty()) return;
-    const Axes axes = now_.partial;
-    now_.partial.clear();
-    emit({Collective::Kind::AllReduce, axes, now_.pending, -1, -1});
   }
 
-  // The dimension whose next missing axis is this one.
-  std::optional<std::size_t> next_wanted(const AxisRef& axis) {
-    for (std::size_t d = 0; d < now_.dims.size(); ++d)
-      if (have(d).size() < wanted(d).size() && is_prefix(have(d), wanted(d)) &&
-          wanted(d)[have(d).size()] == axis)
-        return d;
-    return std::nullopt;
+  void add_reductions(std::size_t s, const Sharding& now) {
+    if (now.partial.empty() || !target_.partial.empty()) return;
+    Sharding whole = now;
+    whole.partial.clear();
+    add(s, Collective{Collective::Kind::AllReduce, now.partial, now.pending, -1, -1}, std::move(whole));
+    for (const AxisRef& axis : now.partial)
+      for (std::size_t d : moving_) {
+        Sharding after = now;
+        std::erase(after.partial, axis);
+        after.dims[d].axes.push_back(axis);
+        add(s,
+            Collective{
+                Collective::Kind::ReduceScatter, {axis}, now.pending, static_cast<std::int32_t>(d), -1},
+            std::move(after));
+      }
   }
 
-  // Takes this device's part along every dimension whose next axes nothing else uses.
-  void slice() {
-    bool any = false;
-    for (std::size_t d = 0; d < now_.dims.size(); ++d) {
-      if (!is_prefix(have(d), wanted(d))) continue;
-      while (have(d).size() < wanted(d).size() && !now_.uses(wanted(d)[have(d).size()])) {
-        have(d).push_back(wanted(d)[have(d).size()]);
-        any = true;
+  // The last axes of a dimension go; several in one collective where chunks are even.
+  void add_gathers(std::size_t s, const Sharding& now) {
+    for (std::size_t d : moving_) {
+      const Axes& have = now.dims[d].axes;
+      for (std::size_t keep = fixed_[d]; keep < have.size(); ++keep) {
+        const auto cut = have.begin() + static_cast<std::ptrdiff_t>(keep);
+        if (have.size() - keep > 1 && type_.shape[d] % ways(have) != 0) continue;
+        Sharding after = now;
+        after.dims[d].axes.assign(have.begin(), cut);
+        add(s,
+            Collective{Collective::Kind::AllGather, Axes(cut, have.end()), Combine::None,
+                       static_cast<std::int32_t>(d), -1},
+            std::move(after));
       }
     }
-    if (!any) return;
-    LoopNest nest{.factors = {}, .inputs = {{}}, .output = {}, .combine = Combine::None, .body = x(0)};
-    for (std::size_t d = 0; d < shape_.size(); ++d) {
-      nest.factors.push_back({fmt::format("d{}", d), shape_[d], have(d)});
-      nest.output.push_back(Affine::of(FactorId(d)));
-    }
-    nest.inputs[0] = nest.output;
-    value_ = to_.nest(std::move(nest), {value_}, to_.type(value_).dtype, name_ + ".slice");
-    to_.set_sharding(value_, now_);
   }
 
-  // Removes the axes of a dimension that the target does not have there, minor ones first.
-  void strip(std::size_t d) {
-    const std::size_t keep = common_prefix(have(d), wanted(d));
-    while (have(d).size() > keep) {
-      const AxisRef axis = have(d).back();
-      if (const auto to = next_wanted(axis); to && *to != d) {
-        have(d).pop_back();
-        have(*to).push_back(axis);
-        emit({Collective::Kind::AllToAll,
-              {axis},
-              Combine::None,
-              static_cast<std::int32_t>(d),
-              static_cast<std::int32_t>(*to)});
-        continue;
+  void add_exchanges(std::size_t s, const Sharding& now) {
+    for (std::size_t d : moving_) {
+      const Axes& have = now.dims[d].axes;
+      if (have.size() <= fixed_[d]) continue;
+      for (std::size_t e : moving_) {
+        if (e == d) continue;
+        Sharding after = now;
+        after.dims[d].axes.pop_back();
+        after.dims[e].axes.push_back(have.back());
+        add(s,
+            Collective{Collective::Kind::AllToAll,
+                       {have.back()},
+                       Combine::None,
+                       static_cast<std::int32_t>(d),
+                       static_cast<std::int32_t>(e)},
+            std::move(after));
       }
-      // Even chunks of several axes are gathered in one collective.
-      Axes axes = {axis};
-      have(d).pop_back();
-      while (have(d).size() > keep && shape_[d] % (ways(have(d)) * ways(axes)) == 0 &&
-             !next_wanted(have(d).back())) {
-        axes.insert(axes.begin(), have(d).back());
-        have(d).pop_back();
-      }
-      emit({Collective::Kind::AllGather, axes, Combine::None, static_cast<std::int32_t>(d), -1});
     }
   }
 
-  void emit(Collective collective) {
-    const std::string suffix(name_of(collective.kind));
-    if (now_.partial.empty()) now_.pending = Combine::None;
-    value_ = to_.collective(std::move(collective), value_, now_, name_ + "." + suffix);
+  // Whole parts change devices: an axis stands in for one of the same size, or two swap their places.
+  void add_permutations(std::size_t s, const Sharding& now) {
+    const auto permute = [&](Sharding after, Axes axes) {
+      std::sort(axes.begin(), axes.end());
+      axes.erase(std::unique(axes.begin(), axes.end()), axes.end());
+      add(s, Collective{Collective::Kind::Permute, std::move(axes), Combine::None, -1, -1}, std::move(after));
+    };
+    for (std::size_t d : moving_) {
+      for (std::size_t i = fixed_[d]; i < now.dims[d].axes.size(); ++i) {
+        const AxisRef axis = now.dims[d].axes[i];
+        for (const AxisRef& other : wanted_) {
+          if (other.size != axis.size || !free(now, other)) continue;
+          Sharding after = now;
+          after.dims[d].axes[i] = other;
+          permute(std::move(after), {axis, other});
+        }
+        for (std::size_t e : moving_)
+          for (std::size_t j = fixed_[e]; j < now.dims[e].axes.size(); ++j) {
+            const AxisRef other = now.dims[e].axes[j];
+            const bool even = d == e && type_.shape[d] % ways(now.dims[d].axes) == 0;
+            if ((d == e && j <= i) || d > e || (other.size != axis.size && !even)) continue;
+            Sharding after = now;
+            std::swap(after.dims[d].axes[i], after.dims[e].axes[j]);
+            permute(std::move(after), {axis, other});
+          }
+      }
+    }
   }
 
-  Builder& to_;
-  ValueId value_;
-  std::string name_;
-  Shape shape_;
+  const Mesh& mesh_;
+  const Cluster& cluster_;
+  const Type& type_;
   const Sharding& target_;
-  Sharding now_;
+  std::vector<std::size_t> fixed_;   // per dimension: how many leading axes stay
+  std::vector<std::size_t> moving_;  // the other dimensions
+  Axes wanted_;                      // axes that the target has beyond those
+  std::vector<Sharding> states_;
+  std::map<std::string, std::size_t> index_;
+  States graph_;
 };
+
+// Slices in a row are one.
+void merge_slices(std::vector<ReshardStep>& steps) {
+  std::vector<ReshardStep> merged;
+  for (ReshardStep& step : steps) {
+    if (!step.collective && !merged.empty() && !merged.back().collective)
+      merged.back() = std::move(step);
+    else
+      merged.push_back(std::move(step));
+  }
+  steps = std::move(merged);
+}
+
+void add_halos(const Mesh& mesh, const Cluster& cluster, const Type& type, const Sharding& target,
+               Route& route, Sharding now) {
+  for (std::size_t d = 0; d < target.dims.size(); ++d) {
+    const DimSharding& dim = target.dims[d];
+    if (dim.before == 0 && dim.after == 0) continue;
+    const Shape before = local_shape(type.shape, now);
+    now.dims[d] = {dim.axes, false, dim.before, dim.after};
+    const Collective halo{Collective::Kind::Halo, dim.axes, Combine::None, static_cast<std::int32_t>(d), -1};
+    const auto rows = static_cast<double>((elements_of(local_shape(type.shape, now)) - elements_of(before)) *
+                                          bytes_of(type.dtype));
+    route.seconds += seconds_of(halo, rows, mesh, cluster);
+    route.steps.push_back({halo, now});
+  }
+}
+
+ValueId slice(Builder& to, ValueId value, const Sharding& after, const std::string& name) {
+  const Type type = to.type(value);
+  LoopNest nest{.factors = {}, .inputs = {{}}, .output = {}, .combine = Combine::None, .body = x(0)};
+  for (std::size_t d = 0; d < type.rank(); ++d) {
+    nest.factors.push_back({fmt::format("d{}", d), type.shape[d], after.dims[d].axes});
+    nest.output.push_back(Affine::of(FactorId(d)));
+  }
+  nest.inputs[0] = nest.output;
+  const ValueId result = to.nest(std::move(nest), {value}, type.dtype, name);
+  to.set_sharding(result, after);
+  return result;
+}
 
 }  // namespace
 
-ValueId reshard(Builder& to, ValueId value, const Sharding& target) {
-  const Sharding& now = to.peek()[value].sharding;
-  if (now.dims == target.dims && now.partial.empty()) return value;
-  return Resharder(to, value, target).run();
+const std::optional<Route>& Resharder::route(const Type& type, const Sharding& from, const Sharding& to) {
+  CHECK(bare(from), "a value with a halo is resharded");
+  const std::string key = fmt::format(
+      "{}{}>{}", to_string(type), key_of(layout_of(from)) + std::string(name_of(from.pending)), key_of(to));
+  const auto known = known_.find(key);
+  if (known != known_.end()) return known->second;
+  const Sharding start = layout_of(from), end = layout_of(to);
+  std::optional<Route> route;
+  if (start == end)
+    route = Route{};
+  else
+    route = Search(mesh_, cluster_, type, start, end).run();
+  if (route) {
+    merge_slices(route->steps);
+    add_halos(mesh_, cluster_, type, to, *route, end);
+  }
+  return known_.emplace(key, std::move(route)).first->second;
+}
+
+ValueId Resharder::apply(Builder& to, ValueId value, const Sharding& target) {
+  const Sharding from = to.peek()[value].sharding;
+  const std::optional<Route>& found = route(to.type(value), from, target);
+  CHECK(found.has_value(), "{} cannot become {}", to.peek()[value].name, to_string(mesh_, target));
+  const std::string name = to.peek()[value].name;
+  for (const ReshardStep& step : found->steps)
+    value = step.collective ? to.collective(*step.collective, value, step.after,
+                                            fmt::format("{}.{}", name, name_of(step.collective->kind)))
+                            : slice(to, value, step.after, name + ".slice");
+  return value;
 }
 
 }  // namespace shardc::passes

@@ -16,7 +16,15 @@ Expr expression_of(const Affine& a) {
   return e;
 }
 
-// The result access of a gradient nest, and what had to be done to the index space to get it.
+// The result access of a gradient nest, and what had to be done to the index space to get it. A dimension of
+// the operand that the nest does not walk as a whole is solved for what moves along it:
+//
+//   x[h + r - 1]        h = i + 1 - r                      the gradient of a window is a window
+//   x[2*h + r - 1]      i + 1 = 2*q + t, r = 2*u + t, h = q - u    of a strided one: one per remainder t
+//   x[2*h + 3]          i - 3 = 2*q + t, h = q, if t = 0
+//   x[3*h + 2*r]        a comparison of indices: right, but slow
+//
+// Where a remainder is split off, the result is made for all q and t, and sliced afterwards.
 class Target {
  public:
   Target(const LoopNest& nest, std::size_t k, const Shape& shape) : nest_(nest), factors_(nest.factors) {
@@ -25,7 +33,7 @@ class Target {
     taken_.assign(factors_.size(), false);
     pinned_.assign(factors_.size(), false);
     for (std::size_t d = 0; d < shape.size(); ++d) add(nest.inputs[k][d], shape[d]);
-    for (const auto& [factor, affine] : by_factor_updates_) by_factor_[*factor] = affine;
+    for (const auto& [factor, affine] : solved_) by_factor_[*factor] = affine;
   }
 
   // Access of another operand in the new index space.
@@ -39,6 +47,10 @@ class Target {
     for (const Affine& dim : output_) result.push_back(compress(dim));
     return result;
   }
+  // Where the operand's element 0 is in the result, per dimension, and whether the result is the operand's
+  // gradient as it stands.
+  const std::vector<std::int64_t>& origin() const { return origin_; }
+  bool sliced() const { return sliced_; }
   std::vector<Factor> factors() const {
     std::vector<Factor> kept;
     for (std::size_t f = 0; f < factors_.size(); ++f)
@@ -47,14 +59,16 @@ class Target {
   }
   Expr index(FactorId factor) const { return expression_of(compress(by_factor_[*factor])); }
   // Conditions that keep solved factors in their range and selected elements in their place; null: none.
-  Expr condition(bool reads_are_enough) const {
+  // Factors in `harmless` are read by something that is 0 outside and multiplies everything.
+  Expr condition(const std::vector<bool>& harmless) const {
     Expr all;
     auto both = [&](Expr c) { all = all ? apply(Fn::And, {all, std::move(c)}) : std::move(c); };
-    for (const auto& [factor, affine] : by_factor_updates_) {
-      if (reads_are_enough && read_plainly(factor)) continue;
+    for (const auto& [factor, affine] : solved_) {
+      if (harmless[*factor]) continue;
+      const auto [low, high] = range(affine);
       const Expr value = expression_of(compress(affine));
-      both(le(integer(0), value));
-      both(lt(value, integer(nest_[factor].size)));
+      if (low < 0) both(le(integer(0), value));
+      if (high >= nest_[factor].size) both(lt(value, integer(nest_[factor].size)));
     }
     for (const auto& [factor, affine] : selected_)
       both(eq(index_of(compressed(factor)), expression_of(compress(substitute(affine, by_factor_)))));
@@ -69,41 +83,136 @@ class Target {
     if (!parts.empty() && free) {
       for (FactorId f : parts) taken_[*f] = true;
       output_.push_back(dim);
+      origin_.push_back(0);
       return;
     }
-    const FactorId fresh(factors_.size());
-    factors_.push_back({fmt::format("g{}", output_.size()), size, {}});
-    by_factor_.push_back(Affine::of(fresh));
+    const auto unit = cheapest_unit(dim);
+    const auto split = cheapest_split(dim);
+    if (split && (!unit || split->cost < unit->cost)) {
+      solve_split(dim, size, *split);
+      return;
+    }
+    const FactorId fresh = factor(fmt::format("g{}", output_.size()), size);
     output_.push_back(Affine::of(fresh));
+    origin_.push_back(0);
     if (dim.terms.empty() && dim.offset == 0 && size == 1) return;
-    if (!solve(dim, fresh)) selected_.emplace_back(fresh, dim);
+    if (unit)
+      solve_unit(dim, unit->step, fresh);
+    else
+      selected_.emplace_back(fresh, dim);
+  }
+
+  FactorId factor(std::string name, std::int64_t size) {
+    by_factor_.push_back(Affine::of(FactorId(factors_.size())));
+    factors_.push_back({std::move(name), size, {}});
+    return FactorId(factors_.size() - 1);
+  }
+
+  bool usable(FactorId f) const { return !taken_[*f] && !pinned_[*f] && !gone_[*f]; }
+  bool any_gone(const Affine& dim, FactorId but) const {
+    return std::any_of(dim.terms.begin(), dim.terms.end(),
+                       [&](const Term& other) { return other.factor != but && gone_[*other.factor]; });
+  }
+
+  // A way to solve a dimension; the cost is how often each of its elements is visited.
+  struct Way {
+    Term step;                           // solved for
+    std::optional<FactorId> place = {};  // split: the factor that walks the places between two steps
+    double cost = 1;
+  };
+
+  // A term with coefficient 1 or -1.
+  std::optional<Way> cheapest_unit(const Affine& dim) const {
+    std::optional<Way> best;
+    for (const Term& term : dim.terms) {
+      if (std::abs(term.coefficient) != 1 || !usable(term.factor) || any_gone(dim, term.factor)) continue;
+      Way way{.step = term};
+      for (const Term& other : dim.terms)
+        if (other.factor != term.factor && !taken_[*other.factor])
+          way.cost *= static_cast<double>(nest_[other.factor].size);
+      if (!best || way.cost < best->cost) best = way;
+    }
+    return best;
+  }
+
+  // A term with a coefficient s > 1 that divides those of all others, but one whose coefficient may be 1.
+  std::optional<Way> cheapest_split(const Affine& dim) const {
+    std::optional<Way> best;
+    for (const Term& term : dim.terms) {
+      const std::int64_t s = term.coefficient;
+      if (s < 2 || !usable(term.factor) || any_gone(dim, term.factor)) continue;
+      Way way{.step = term};
+      bool fits = true;
+      for (const Term& other : dim.terms) {
+        if (other.factor == term.factor) continue;
+        const std::int64_t size = nest_[other.factor].size;
+        if (other.coefficient == 1 && !way.place && usable(other.factor)) {
+          way.place = other.factor;
+          way.cost *= static_cast<double>((size + s - 1) / s);
+        } else {
+          fits = fits && other.coefficient > 0 && other.coefficient % s == 0;
+          if (!taken_[*other.factor]) way.cost *= static_cast<double>(size);
+        }
+      }
+      if (fits && (!best || way.cost < best->cost)) best = way;
+    }
+    return best;
   }
 
   // fresh = offset + rest + c * f with c = 1 or -1 gives f = c * (fresh - offset - rest).
-  bool solve(const Affine& dim, FactorId fresh) {
-    for (const Term& term : dim.terms) {
-      if (std::abs(term.coefficient) != 1 || taken_[*term.factor] || pinned_[*term.factor] ||
-          gone_[*term.factor])
-        continue;
-      const bool rest_is_kept = std::none_of(dim.terms.begin(), dim.terms.end(),
-                                             [&](const Term& other) { return gone_[*other.factor]; });
-      if (!rest_is_kept) continue;
-      Affine rest = dim;
-      std::erase_if(rest.terms, [&](const Term& other) { return other.factor == term.factor; });
-      const Affine solved = term.coefficient * (Affine::of(fresh) + (-1) * rest);
-      gone_[*term.factor] = true;
-      for (const Term& other : rest.terms)
-        if (*other.factor < pinned_.size()) pinned_[*other.factor] = true;
-      by_factor_updates_.emplace_back(term.factor, solved);
-      return true;
-    }
-    return false;
+  void solve_unit(const Affine& dim, const Term& term, FactorId fresh) {
+    Affine rest = dim;
+    std::erase_if(rest.terms, [&](const Term& other) { return other.factor == term.factor; });
+    solve(term.factor, term.coefficient * (Affine::of(fresh) + (-1) * rest));
+    pin(rest);
   }
 
-  // A solved factor that the cotangent is read by, alone in a dimension of its size: leaving it reads 0.
-  bool read_plainly(FactorId factor) const {
-    return std::any_of(nest_.output.begin(), nest_.output.end(),
-                       [&](const Affine& dim) { return dim.plain() == std::optional(factor); });
+  // i - offset = s*q + t, with 0 <= t < s, equals s*f + place + s*rest for place = s*u + t and
+  // f = q - u - rest. Without a place, t must be 0.
+  void solve_split(const Affine& dim, std::int64_t size, const Way& way) {
+    const std::int64_t s = way.step.coefficient;
+    std::int64_t reach = 0;
+    Affine rest;
+    for (const Term& term : dim.terms) {
+      reach += term.coefficient * (nest_[term.factor].size - 1);
+      if (term.factor != way.step.factor && term.factor != way.place)
+        rest = rest + term.coefficient / s * Affine::of(term.factor);
+    }
+    const std::int64_t count =
+        std::max<std::int64_t>(std::min((size - dim.offset + s - 1) / s, reach / s + 1), 1);
+    const std::size_t d = output_.size();
+    const FactorId q = factor(fmt::format("g{}", d), count), t = factor(fmt::format("t{}", d), s);
+    Affine step = Affine::of(q) + (-1) * rest;
+    if (way.place) {
+      const FactorId u = factor(fmt::format("u{}", d), (nest_[*way.place].size + s - 1) / s);
+      step = step + (-1) * Affine::of(u);
+      solve(*way.place, s * Affine::of(u) + Affine::of(t));
+    } else {
+      selected_.emplace_back(t, Affine{});
+    }
+    solve(way.step.factor, step);
+    pin(rest);
+    output_.push_back(s * Affine::of(q) + Affine::of(t));
+    origin_.push_back(-dim.offset);
+    sliced_ = sliced_ || dim.offset != 0 || s * count != size;
+  }
+
+  void solve(FactorId factor, Affine by) {
+    gone_[*factor] = true;
+    solved_.emplace_back(factor, std::move(by));
+  }
+  void pin(const Affine& rest) {
+    for (const Term& other : rest.terms)
+      if (*other.factor < pinned_.size()) pinned_[*other.factor] = true;
+  }
+
+  std::pair<std::int64_t, std::int64_t> range(const Affine& a) const {
+    std::int64_t low = a.offset, high = a.offset;
+    for (const Term& term : a.terms) {
+      const std::int64_t reach = term.coefficient * (factors_[*term.factor].size - 1);
+      (reach < 0 ? low : high) += reach;
+    }
+    return {low, high};
   }
 
   FactorId compressed(FactorId factor) const {
@@ -120,13 +229,41 @@ class Target {
   const LoopNest& nest_;
   std::vector<Factor> factors_;
   std::vector<Affine> by_factor_;
-  std::vector<std::pair<FactorId, Affine>> by_factor_updates_;
+  std::vector<std::pair<FactorId, Affine>> solved_;
   std::vector<std::pair<FactorId, Affine>> selected_;
   std::vector<bool> gone_;    // solved for: replaced by an affine expression
   std::vector<bool> taken_;   // indexes the result
   std::vector<bool> pinned_;  // a solved factor is expressed by it
   Access output_;
+  std::vector<std::int64_t> origin_;
+  bool sliced_ = false;
 };
+
+// Of a body dy * slope: the factors whose leaving makes it 0, since something that multiplies all of it is
+// read outside. Nothing is known where the slope may be infinite there, as that of a division is.
+std::vector<bool> harmless_factors(const VjpInput& in, const Expr& slope) {
+  std::vector<bool> harmless(in.nest.factors.size(), false);
+  auto plain = [&](const Access& access, const Shape& shape) {
+    for (std::size_t d = 0; d < access.size(); ++d)
+      if (const auto f = access[d].plain(); f && in.nest[*f].size == shape[d]) harmless[**f] = true;
+  };
+  std::function<bool(const Expr&)> finite = [&](const Expr& e) {
+    const bool leaf = e->fn == Fn::Load || e->fn == Fn::Float || e->fn == Fn::Int;
+    const bool kept = e->fn == Fn::Add || e->fn == Fn::Sub || e->fn == Fn::Mul || e->fn == Fn::Neg ||
+                      e->fn == Fn::ToFloat || e->fn == Fn::RoundBF16 || e->fn == Fn::RoundF16;
+    return leaf || (kept && std::all_of(e->args.begin(), e->args.end(), finite));
+  };
+  if (!finite(slope)) return harmless;
+  plain(in.nest.output, result_shape(in.nest));
+  std::function<void(const Expr&)> product = [&](const Expr& e) {
+    const auto k = static_cast<std::size_t>(e->index);
+    if (e->fn == Fn::Load) plain(in.nest.inputs[k], in.types[k].shape);
+    if (e->fn == Fn::Mul || e->fn == Fn::Neg)
+      for (const Expr& arg : e->args) product(arg);
+  };
+  product(slope);
+  return harmless;
+}
 
 // dy * slope. A choice stays outermost: what is masked away stays away even where dy is infinite, and lookups
 // keep the form that makes them lookups.
@@ -146,6 +283,18 @@ ValueId shared_cotangent(Builder& to, const VjpInput& in, const std::function<Va
   operands.push_back(load(in.result));
   const ValueId ties = to.nest(count, operands, DType::F32, "ties");
   return to.map(x(0) / x(1), {in.cotangent, ties}, to.type(in.cotangent).dtype, "share");
+}
+
+// The part of `from` that starts at `origin`; what lies outside of it is 0.
+ValueId sliced(Builder& to, ValueId from, const Type& type, const std::vector<std::int64_t>& origin,
+               const std::string& name) {
+  LoopNest nest{.factors = {}, .inputs = {{}}, .output = {}, .combine = Combine::None, .body = x(0)};
+  for (std::size_t d = 0; d < type.rank(); ++d) {
+    nest.factors.push_back({fmt::format("d{}", d), type.shape[d], {}});
+    nest.output.push_back(Affine::of(FactorId(d)));
+    nest.inputs[0].push_back(Affine::constant(origin[d]) + Affine::of(FactorId(d)));
+  }
+  return to.nest(std::move(nest), {from}, type.dtype, name);
 }
 
 }  // namespace
@@ -172,8 +321,9 @@ std::optional<ValueId> vjp(Builder& to, const VjpInput& in, std::size_t k,
     if (leaf.fn == Fn::Load) return x(leaf.index);
     return target.index(FactorId(static_cast<std::size_t>(leaf.index)));
   });
-  const bool linear = !extremum && flops_of(slope) == 0 && slope->fn == Fn::Float;
-  if (const Expr condition = target.condition(linear)) body = where(condition, body, number(0));
+  const std::vector<bool> harmless =
+      extremum ? std::vector<bool>(nest.factors.size(), false) : harmless_factors(in, slope);
+  if (const Expr condition = target.condition(harmless)) body = where(condition, body, number(0));
 
   LoopNest gradient{target.factors(), {}, target.output(), Combine::Sum, body};
   for (const Access& access : accesses) gradient.inputs.push_back(target.rewrite(access));
@@ -190,7 +340,10 @@ std::optional<ValueId> vjp(Builder& to, const VjpInput& in, std::size_t k,
   gradient = normalize(gradient, &used);
   std::vector<ValueId> kept;
   for (int i : used) kept.push_back(loaded[static_cast<std::size_t>(i)]);
-  return to.nest(std::move(gradient), kept, in.types[k].dtype, "d" + in.names[k]);
+  const std::string name = "d" + in.names[k];
+  const ValueId result =
+      to.nest(std::move(gradient), kept, in.types[k].dtype, target.sliced() ? name + ".all" : name);
+  return target.sliced() ? sliced(to, result, in.types[k], target.origin(), name) : result;
 }
 
 }  // namespace shardc::passes

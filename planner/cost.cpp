@@ -2,26 +2,11 @@
 
 #include <algorithm>
 
+#include "ir/price.h"
 #include "ir/support/check.h"
 
 namespace shardc::planner {
 namespace {
-
-constexpr double kLoopOverhead = 1e-7;  // seconds to enter a loop nest
-
-// The innermost level within which all devices of the group lie. Device numbers are row-major, level sizes
-// multiply from the inside.
-const Level& level_of(const Mesh& mesh, const Axes& axes, const Cluster& cluster) {
-  std::int64_t span = 0;
-  for (const AxisRef& axis : axes) span += stride_of(mesh, axis) * (axis.size - 1);
-  std::int64_t reach = 1;
-  for (const Level& level : cluster.topology) {
-    reach *= level.size;
-    // A group that starts anywhere stays inside a unit of `reach` devices only if units are aligned to it.
-    if (span < reach) return level;
-  }
-  return cluster.topology.back();
-}
 
 class Walker {
  public:
@@ -40,28 +25,17 @@ class Walker {
   double flops = 0, compute = 0, communication = 0;
 
  private:
-  double peak(DType dtype) const {
-    const auto& table = cluster_.device.flops;
-    if (auto it = table.find(dtype); it != table.end()) return it->second;
-    return table.empty() ? 1e12 : table.begin()->second;
-  }
-
   void add_nest(const Graph& graph, const Node& node, const LoopNest& nest, double times) {
-    double work = flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1);
     double bytes = static_cast<double>(local_bytes(graph[node.results[0]]));
-    for (const Factor& factor : nest.factors) work *= static_cast<double>(chunk_of(factor.size, factor.axes));
     for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph[operand]));
-    // A looked-up factor costs its hits, not its range: the bytes it reads bound it.
-    if (nest.body->fn == Fn::Where && nest.combine == Combine::Sum) work = std::min(work, bytes);
+    const double work = local_flops(nest, bytes);
     flops += times * work;
-    const double rate = peak(graph[node.results[0]].type.dtype) * cluster_.device.efficiency;
-    compute += times * (kLoopOverhead + std::max(work / rate, bytes / cluster_.device.bandwidth));
+    compute += times * seconds_of_loop(work, bytes, graph[node.results[0]].type.dtype, cluster_.device);
   }
 
   void add_collective(const Graph& graph, const Node& node, const Collective& c, double times) {
-    const double bytes = static_cast<double>(local_bytes(graph[node.operands[0]]));
-    communication +=
-        times * collective_seconds(c.kind, ways(c.axes), bytes, level_of(mesh_, c.axes, cluster_));
+    const std::int64_t bytes = payload_bytes(c, graph[node.operands[0]], graph[node.results[0]]);
+    communication += times * seconds_of(c, static_cast<double>(bytes), mesh_, cluster_);
   }
 
   const Mesh& mesh_;
@@ -76,23 +50,6 @@ std::int64_t peak_bytes(const SpmdProgram& program, const BufferPlan& buffers) {
   for (const Output& output : program.graph.outputs)
     if (output.role != Output::Role::Update) bytes += local_bytes(program.graph[output.value]);
   return bytes;
-}
-
-double collective_seconds(Collective::Kind kind, std::int64_t members, double bytes, const Level& level) {
-  if (members <= 1) return 0;
-  const auto n = static_cast<double>(members);
-  const double step = level.latency;
-  switch (kind) {
-    case Collective::Kind::AllReduce:
-      return 2 * (n - 1) * (step + bytes / n / level.bandwidth);
-    case Collective::Kind::ReduceScatter:
-      return (n - 1) * (step + bytes / n / level.bandwidth);
-    case Collective::Kind::AllGather:
-      return (n - 1) * (step + bytes / level.bandwidth);
-    case Collective::Kind::AllToAll:
-      return (n - 1) * (step + bytes / n / level.bandwidth);
-  }
-  return 0;
 }
 
 PlanCost cost_of(const SpmdProgram& program, const BufferPlan& buffers, const Cluster& cluster) {

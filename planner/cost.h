@@ -1,6 +1,5 @@
-// What one step of a local program costs on a cluster, by formula: a roofline per loop nest, ring collectives
-// over the slowest network level that their group spans. The same counts (flops, bytes, payloads) are those
-// of the program that runs, since the program itself is walked.
+// What one step of a local program costs on a cluster: the prices of ir/price.h over the program itself, so
+// that counts (flops, bytes, payloads) are those of the program that runs.
 #pragma once
 
 #include "ir/buffers.h"
@@ -16,10 +15,5 @@ namespace shardc::planner {
 std::int64_t peak_bytes(const SpmdProgram& program, const BufferPlan& buffers);
 
 PlanCost cost_of(const SpmdProgram& program, const BufferPlan& buffers, const Cluster& cluster);
-
-// Seconds of one collective over a group of `members` devices that span network level `level`, with `bytes`
-// the local operand. Ring algorithms: n - 1 steps of 1/n of the whole (Thakur et al. 2005); an all-reduce is
-// a reduce-scatter and an all-gather.
-double collective_seconds(Collective::Kind kind, std::int64_t members, double bytes, const Level& level);
 
 }  // namespace shardc::planner

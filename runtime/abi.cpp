@@ -51,6 +51,20 @@ void shardc_all_to_all(shardc_rank* self, int group, const void* in, void* out, 
   });
 }
 
+void shardc_permute(shardc_rank* self, int group, const void* in, void* out, shardc_i64 count, int dtype,
+                    const int* source) {
+  const std::int64_t bytes = count * bytes_of(dtype);
+  communicate(self, Collective::Permute, bytes,
+              [&](Comm& comm) { comm.permute(group, in, out, bytes, source); });
+}
+
+void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc_i64 outer, shardc_i64 chunk,
+                 shardc_i64 total, shardc_i64 inner, shardc_i64 before, shardc_i64 after, int dtype) {
+  const Window window{outer, chunk, total, inner * bytes_of(dtype), before, after};
+  communicate(self, Collective::Halo, outer * (before + after) * window.row,
+              [&](Comm& comm) { comm.halo(group, in, out, window); });
+}
+
 void shardc_enter(shardc_rank* self, int region) {
   if (self->profiling != 0) static_cast<Rank*>(self)->open.push_back({region, Clock::now()});
 }

@@ -6,11 +6,13 @@
 // the same bits, and every member of a group gets the same.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/shardc_rt.h"
@@ -30,6 +32,21 @@ struct Rows {
   std::int64_t outer = 1, chunk = 0, total = 0, inner = 1;
 };
 
+// What a halo exchange gives each member: rows member * chunk - before up to (member + 1) * chunk + after of
+// `total`, of which it holds its chunk. `row` is in bytes.
+struct Window {
+  std::int64_t outer = 1, chunk = 0, total = 0, row = 1;
+  std::int64_t before = 0, after = 0;
+
+  std::int64_t places() const { return before + chunk + after; }
+  // The rows of `owner` that `member` looks at: the first, in global numbers, and how many.
+  std::pair<std::int64_t, std::int64_t> shared(std::int64_t owner, std::int64_t member) const {
+    const std::int64_t first = std::max(owner * chunk, member * chunk - before);
+    const std::int64_t end = std::min({(owner + 1) * chunk, (member + 1) * chunk + after, total});
+    return {first, std::max<std::int64_t>(end - first, 0)};
+  }
+};
+
 class Comm {
  public:
   virtual ~Comm() = default;
@@ -42,6 +59,10 @@ class Comm {
   virtual void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) = 0;
   virtual void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from,
                           int to, std::int64_t from_total, std::int64_t to_chunk, int dtype) = 0;
+
+  // source[rank]: whose `in` becomes this rank's `out`; all of them are members of the group.
+  virtual void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) = 0;
+  virtual void halo(int group, const void* in, void* out, const Window& window) = 0;
 
   // Returns when the receiver has the bytes, which are as many as it expects.
   virtual void send(const void* data, std::int64_t bytes, int to) = 0;

@@ -54,6 +54,7 @@ struct Circle {
   MPI_Comm comm = MPI_COMM_NULL;
   int members = 1;
   int member = 0;
+  std::vector<int> ranks;  // in member order
 
   // Sends piece m of `from` to member m, which gets it as piece `member` of its `to`. The piece for oneself
   // stays where it is.
@@ -183,6 +184,69 @@ class MpiComm final : public Comm {
     plan.move(source, circle.member, target, circle.member);
   }
 
+  void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) override {
+    const Circle& circle = circle_of(group);
+    const int own = source[rank_];
+    if (own == rank_ && bytes > 0) std::memcpy(out, in, static_cast<std::size_t>(bytes));
+    for (std::int64_t done = 0; done < bytes; done += kMost) {
+      const int part = static_cast<int>(std::min(kMost, bytes - done));
+      std::vector<MPI_Request> pending;
+      for (int m = 0; m < circle.members; ++m) {
+        const int peer = circle.ranks[static_cast<std::size_t>(m)];
+        if (peer == rank_) continue;
+        if (peer == own)
+          MPI_Irecv(static_cast<char*>(out) + done, part, MPI_BYTE, m, 0, circle.comm,
+                    &pending.emplace_back());
+        if (source[peer] == rank_)
+          MPI_Isend(static_cast<const char*>(in) + done, part, MPI_BYTE, m, 0, circle.comm,
+                    &pending.emplace_back());
+      }
+      MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
+    }
+  }
+
+  // Rows travel packed, as one message for each pair of members that share any.
+  void halo(int group, const void* in, void* out, const Window& w) override {
+    const Circle& circle = circle_of(group);
+    const char* source = static_cast<const char*>(in);
+    char* target = static_cast<char*>(out);
+    const std::int64_t me = circle.member;
+    const auto bytes = [&](std::int64_t owner, std::int64_t member) {
+      return owner == member ? 0 : w.shared(owner, member).second * w.outer * w.row;
+    };
+    std::int64_t need = 0;
+    for (int m = 0; m < circle.members; ++m) need += bytes(m, me) + bytes(me, m);
+    char* scratch = scratch_of(need);
+    std::vector<MPI_Request> pending;
+    const auto post = [&](auto&& call, std::int64_t count, int m) {
+      for (std::int64_t done = 0; done < count; done += kMost)
+        call(scratch + done, static_cast<int>(std::min(kMost, count - done)), MPI_BYTE, m, 0, circle.comm,
+             &pending.emplace_back());
+      scratch += count;
+    };
+    std::vector<const char*> received;
+    for (int m = 0; m < circle.members; ++m) {
+      received.push_back(scratch);
+      post(MPI_Irecv, bytes(m, me), m);
+    }
+    for (int m = 0; m < circle.members; ++m) {
+      if (bytes(me, m) == 0) continue;
+      const auto [first, rows] = w.shared(me, m);
+      copy_runs(source + (first - me * w.chunk) * w.row, w.chunk * w.row, scratch, rows * w.row, w.outer,
+                rows * w.row);
+      post(MPI_Isend, bytes(me, m), m);
+    }
+    MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
+    for (int m = 0; m < circle.members; ++m) {
+      const auto [first, rows] = w.shared(m, me);
+      if (rows == 0) continue;
+      const bool own = m == me;
+      copy_runs(own ? source + (first - me * w.chunk) * w.row : received[static_cast<std::size_t>(m)],
+                (own ? w.chunk : rows) * w.row, target + (first - (me * w.chunk - w.before)) * w.row,
+                w.places() * w.row, w.outer, rows * w.row);
+    }
+  }
+
   void send(const void* data, std::int64_t bytes, int to) override {
     for (std::int64_t done = 0; done < bytes; done += kMost)
       MPI_Send(static_cast<const char*>(data) + done, static_cast<int>(std::min(kMost, bytes - done)),
@@ -231,6 +295,7 @@ Circle make_circle(const shardc_group& group, int rank) {
   Circle circle;
   circle.members = static_cast<int>(members.size());
   circle.member = static_cast<int>(me - members.begin());
+  circle.ranks = members;
   MPI_Comm_split(MPI_COMM_WORLD, *std::min_element(members.begin(), members.end()), circle.member,
                  &circle.comm);
   return circle;

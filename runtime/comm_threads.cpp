@@ -21,8 +21,12 @@ constexpr int kSpinsWhenCrowded = 50;  // more ranks than cores: the one waited 
 
 // The ranks of one group that talk to each other.
 struct Circle {
-  Circle(int members, int spins)
-      : barrier(members, spins), input(static_cast<std::size_t>(members)), output(input.size()) {}
+  Circle(std::vector<int> members, int spins)
+      : ranks(std::move(members)),
+        barrier(static_cast<int>(ranks.size()), spins),
+        input(ranks.size()),
+        output(ranks.size()) {}
+  const std::vector<int> ranks;  // in member order
   Barrier barrier;
   std::vector<const void*> input;  // what each member published
   std::vector<void*> output;
@@ -116,6 +120,31 @@ class ThreadComm final : public Comm {
     meet(*seat.circle);
   }
 
+  void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) override {
+    const Seat& seat = seat_of(group);
+    publish(seat, in);
+    const std::vector<int>& ranks = seat.circle->ranks;
+    const auto at = std::find(ranks.begin(), ranks.end(), source[rank_]) - ranks.begin();
+    if (bytes > 0)
+      std::memcpy(out, seat.circle->input.at(static_cast<std::size_t>(at)), static_cast<std::size_t>(bytes));
+    meet(*seat.circle);
+  }
+
+  void halo(int group, const void* in, void* out, const Window& w) override {
+    const Seat& seat = seat_of(group);
+    const auto member = static_cast<std::int64_t>(seat.member);
+    publish(seat, in);
+    for (std::size_t m = 0; m < seat.circle->input.size(); ++m) {
+      const auto owner = static_cast<std::int64_t>(m);
+      const auto [first, rows] = w.shared(owner, member);
+      if (rows == 0) continue;
+      copy_runs(static_cast<const char*>(seat.circle->input[m]) + (first - owner * w.chunk) * w.row,
+                w.chunk * w.row, static_cast<char*>(out) + (first - (member * w.chunk - w.before)) * w.row,
+                w.places() * w.row, w.outer, rows * w.row);
+    }
+    meet(*seat.circle);
+  }
+
   void send(const void* data, std::int64_t, int to) override {
     Mailbox& box = team_->mailboxes[static_cast<std::size_t>(to)];
     std::unique_lock lock(box.mutex);
@@ -168,7 +197,7 @@ void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_
   for (std::size_t rank = 0; rank < seats.size(); ++rank) {
     const std::vector<int> members = members_of(group, static_cast<int>(rank));
     if (*std::min_element(members.begin(), members.end()) != static_cast<int>(rank)) continue;
-    auto circle = std::make_shared<Circle>(static_cast<int>(members.size()), spins);
+    auto circle = std::make_shared<Circle>(members, spins);
     team.circles.push_back(circle);
     for (std::size_t m = 0; m < members.size(); ++m)
       seats.at(static_cast<std::size_t>(members[m])).push_back({circle, m});

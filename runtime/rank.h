@@ -13,9 +13,9 @@
 
 namespace shardc::runtime {
 
-enum class Collective { AllReduce, AllGather, ReduceScatter, AllToAll };
-inline constexpr std::array<std::string_view, 4> kCollectiveNames = {"all_reduce", "all_gather",
-                                                                     "reduce_scatter", "all_to_all"};
+enum class Collective { AllReduce, AllGather, ReduceScatter, AllToAll, Permute, Halo };
+inline constexpr std::array<std::string_view, 6> kCollectiveNames = {
+    "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "permute", "halo"};
 
 using Clock = std::chrono::steady_clock;
 

@@ -21,7 +21,7 @@ typedef long shardc_i64;
 typedef unsigned long shardc_u64;
 typedef unsigned short shardc_u16;
 
-#define SHARDC_ABI 1
+#define SHARDC_ABI 2
 
 /* f32 bf16 f16 i32 i64 bool, as in ir/types.h */
 enum shardc_dtype { SHARDC_F32, SHARDC_BF16, SHARDC_F16, SHARDC_I32, SHARDC_I64, SHARDC_BOOL };
@@ -119,6 +119,15 @@ void shardc_reduce_scatter(shardc_rank* self, int group, const void* in, void* o
 void shardc_all_to_all(shardc_rank* self, int group, const void* in, void* out, int rank,
                        const shardc_i64* in_shape, int from, int to, shardc_i64 from_total,
                        shardc_i64 to_chunk, int dtype);
+
+/* `count` elements of `out` become those of `in` on rank source[rank], a member of the same group. */
+void shardc_permute(shardc_rank* self, int group, const void* in, void* out, shardc_i64 count, int dtype,
+                    const int* source);
+/* in [outer, chunk, inner] -> out [outer, before + chunk + after, inner]: rows of the whole dimension, which
+ * has `total`, from member * chunk - before on; those outside it are left unspecified.  The rows that are not
+ * this rank's own come from other members, as far away as it takes. */
+void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc_i64 outer, shardc_i64 chunk,
+                 shardc_i64 total, shardc_i64 inner, shardc_i64 before, shardc_i64 after, int dtype);
 
 /* C[m, n] (ldc) = or += A[m, k] B[k, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. */
 void shardc_gemm(int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a, shardc_i64 lda,

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "ir/interpret.h"
+#include "ir/price.h"
 #include "ir/random.h"
 #include "ir/support/check.h"
 #include "runtime/files/data.h"
@@ -18,10 +19,7 @@ namespace {
 
 using runtime::HostTensor;
 
-// Results are compared relative to the largest magnitude in their tensor. What an adaptive optimizer divides
-// by the size of its gradient turns rounding of tiny gradients into visible steps: updates get more room.
-constexpr double kTolerance = 1e-4;
-constexpr double kUpdateTolerance = 2e-3;
+constexpr double kTolerance = 1e-4;  // of the largest magnitude in the tensor
 
 double element(const HostTensor& tensor, std::size_t i) {
   auto as = [&]<class T>(T value) {
@@ -127,6 +125,11 @@ Comparison compare_with_reference(const Built& built, const shardc_program& prog
       if (session.root()) values.insert_or_assign(graph[arg.value].name, to_tensor(tensor));
     }
   session.step();
+  const std::map<std::string, runtime::CommCount> counted = session.stats().comm;
+  for (const auto& [kind, traffic] : traffic_of(built.local.program.graph))
+    CHECK(counted.at(kind).count == traffic.count && counted.at(kind).bytes == traffic.bytes,
+          "{} was predicted {} times with {} bytes and ran {} times with {}", kind, traffic.count, traffic.bytes,
+          counted.at(kind).count, counted.at(kind).bytes);
   std::vector<HostTensor> results;
   for (const Output& output : graph.outputs) {
     if (output.role == Output::Role::Update)

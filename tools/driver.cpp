@@ -14,6 +14,7 @@
 #include "frontend/cluster.h"
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
+#include "ir/price.h"
 #include "passes/contracts.h"
 #include "passes/default_rules.h"
 #include "planner/search.h"
@@ -100,11 +101,9 @@ void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
 }  // namespace
 
 Cluster this_machine(std::int64_t devices) {
-  Cluster cluster;
-  cluster.name = "this-machine";
+  Cluster cluster = plain_cluster(devices);
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  cluster.device = {"core", memory / std::max<std::int64_t>(devices, 1), 15e9, {{DType::F32, 80e9}}, 0.8};
-  cluster.topology = {{"threads", std::max<std::int64_t>(devices, 1), 10e9, 2e-6}};
+  cluster.device.memory = memory / std::max<std::int64_t>(devices, 1);
   return cluster;
 }
 

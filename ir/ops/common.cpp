@@ -203,6 +203,23 @@ Access straight(std::size_t rank) {
   return access;
 }
 
+Expr expression_of(const Affine& index) {
+  Expr e = integer(index.offset);
+  for (const Term& term : index.terms) e = e + integer(term.coefficient) * index_of(term.factor);
+  return e;
+}
+
+Expr inside(const LoopNest& nest, const Access& access, const Shape& shape) {
+  Expr all;
+  for (std::size_t d = 0; d < access.size(); ++d) {
+    if (!may_leave(nest, access[d], shape[d])) continue;
+    const Expr index = expression_of(access[d]);
+    const Expr here = apply(Fn::And, {le(integer(0), index), lt(index, integer(shape[d]))});
+    all = all ? apply(Fn::And, {all, here}) : here;
+  }
+  return all;
+}
+
 Shape without(const Shape& shape, const std::vector<int>& axes) {
   Shape kept;
   for (std::size_t d = 0; d < shape.size(); ++d)

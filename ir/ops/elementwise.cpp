@@ -141,7 +141,7 @@ std::vector<OpDef> functions() {
       function("sqrt", "The square root.", sqrt(x(0)), "sqrt(f32[2, 3] > 0)"),
       function("rsqrt", "`1 / sqrt(x)`.", rsqrt(x(0)), "rsqrt(f32[2, 3] > 0)"),
       function("sin", "The sine, of radians.", call1(Fn::Sin, x(0)), "sin(f32[2, 3])"),
-      function("cos", "The cosine, of radians.", call1(Fn::Cos, x(0)), "cos(i32[2, 3])"),
+      function("cos", "The cosine, of radians.", call1(Fn::Cos, x(0)), "cos(f32[2, 3])"),
       function("tanh", "The hyperbolic tangent.", tanh(x(0)), "tanh(f32[2, 3])"),
       function("erf", "The error function.", call1(Fn::Erf, x(0)), "erf(f32[2, 3])"),
       function("sigmoid", "`1 / (1 + e ** -x)`.", sigmoid(x(0)), "sigmoid(f32[2, 3])"),

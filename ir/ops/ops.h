@@ -16,6 +16,7 @@ std::vector<OpDef> contractions();
 std::vector<OpDef> reductions();
 std::vector<OpDef> shapes();
 std::vector<OpDef> indexing();
+std::vector<OpDef> images();
 std::vector<OpDef> networks();
 
 using Values = std::vector<ValueId>;
@@ -75,6 +76,10 @@ LoopNest loops_over(const Shape& shape);
 Access straight(std::size_t rank);
 // Index of dimension `axis` of the result.
 inline FactorId factor(std::size_t axis) { return FactorId(axis); }
+
+// An index as an expression, and whether it lies in 0..size-1; null: it always does.
+Expr expression_of(const Affine& index);
+Expr inside(const LoopNest& nest, const Access& access, const Shape& shape);
 
 // The elements of `x` in row-major order, in another shape of as many elements.
 ValueId reshape(Builder& builder, ValueId x, const Shape& shape);

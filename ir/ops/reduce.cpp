@@ -95,20 +95,23 @@ Values expand_logsumexp(Builder& b, const Args& args) {
   return {b.einsum(row + ", " + row + " -> " + result, log(x(0)) + anchor, Combine::None, {sum, max}, dtype)};
 }
 
-Values expand_argmax(Builder& b, const Args& args) {
+// The first index of the largest or smallest element.
+template <Combine how>
+Values expand_arg_extreme(Builder& b, const Args& args) {
   const ValueId x0 = b.cast(args.value("x"), numeric(args.type("x").dtype));
   const Type type = b.type(x0);
   const int axis = args.axis("axis", type.rank());
   const std::int64_t size = type.shape[static_cast<std::size_t>(axis)];
-  if (size == 0) fail("axis", "the argmax of no elements is undefined: x is {}", to_string(args.type("x")));
-  const ValueId max = b.reduce(Combine::Max, x0, {axis}, true, "max");
+  if (size == 0)
+    fail("axis", "the arg{} of no elements is undefined: x is {}", name_of(how), to_string(args.type("x")));
+  const ValueId extreme = b.reduce(how, x0, {axis}, true, name_of(how));
   LoopNest nest = loops_over(type.shape);
   nest.inputs = {straight(type.rank()), straight(type.rank())};
   nest.inputs[1][static_cast<std::size_t>(axis)] = Affine::constant(0);
   nest.output.erase(nest.output.begin() + axis);
   nest.combine = Combine::Min;
   nest.body = where(eq(x(0), x(1)), index_of(factor(static_cast<std::size_t>(axis))), integer(size - 1));
-  return {b.nest(std::move(nest), {x0, max}, DType::I32)};
+  return {b.nest(std::move(nest), {x0, extreme}, DType::I32)};
 }
 
 }  // namespace
@@ -162,8 +165,15 @@ std::vector<OpDef> reductions() {
        .params = "x, axis=-1",
        .doc = "The index, an i32, of the largest element along `axis`; of equal ones, the first.",
        .tier = Tier::Composite,
-       .expand = expand_argmax,
+       .expand = expand_arg_extreme<Combine::Max>,
        .samples = {"argmax(f32[2, 3])", "argmax(i32[4, 3] < 3, axis=0)"},
+       .no_gradient = "the result is an index"},
+      {.name = "argmin",
+       .params = "x, axis=-1",
+       .doc = "The index, an i32, of the smallest element along `axis`; of equal ones, the first.",
+       .tier = Tier::Composite,
+       .expand = expand_arg_extreme<Combine::Min>,
+       .samples = {"argmin(f32[2, 3])", "argmin(i32[4, 3] < 3, axis=0)"},
        .no_gradient = "the result is an index"},
   };
 }

@@ -1,5 +1,6 @@
 // Ops that move elements and compute nothing.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 
@@ -293,19 +294,118 @@ Values expand_slice(Builder& b, const Args& args) {
   return {window(b, args.value("x"), shape, start, step)};
 }
 
+// Per dimension, before and after: from a number for all, one pair for all, or a pair for each.
+std::vector<std::vector<std::int64_t>> widths_of(const Args& args, std::size_t rank) {
+  std::vector<std::vector<std::int64_t>> widths;
+  if (args.is_nested("widths")) {
+    widths = args.lists("widths");
+  } else if (const auto numbers = args.integers("widths"); numbers.size() == 1) {
+    widths.assign(rank, {numbers[0], numbers[0]});
+  } else {
+    widths.assign(rank, numbers);
+  }
+  if (widths.size() != rank)
+    fail("widths", "widths has {} entries for a tensor of rank {}", widths.size(), rank);
+  for (const auto& pair : widths)
+    if (pair.size() != 2 || pair[0] < 0 || pair[1] < 0)
+      fail("widths", "widths are pairs [before, after] of sizes, not {}", to_string(Shape(pair)));
+  return widths;
+}
+
 Values expand_pad(Builder& b, const Args& args) {
   const Type type = args.type("x");
-  const auto widths = args.lists("widths");
-  if (widths.size() != type.rank())
-    fail("widths", "widths has {} entries for a tensor of rank {}", widths.size(), type.rank());
-  Shape shape = type.shape, start(type.rank());
+  const auto widths = widths_of(args, type.rank());
+  const double value = args.real("value");
+  LoopNest nest = loops_over(type.shape);
+  nest.inputs = {straight(type.rank())};
   for (std::size_t d = 0; d < widths.size(); ++d) {
-    if (widths[d].size() != 2 || widths[d][0] < 0 || widths[d][1] < 0)
-      fail("widths", "widths are pairs [before, after] of sizes, not {}", to_string(Shape(widths[d])));
-    shape[d] += widths[d][0] + widths[d][1];
-    start[d] = -widths[d][0];
+    nest.factors[d].size += widths[d][0] + widths[d][1];
+    nest.inputs[0][d].offset = -widths[d][0];
   }
-  return {window(b, args.value("x"), shape, start, Shape(type.rank(), 1))};
+  const Expr here = value == 0 ? nullptr : inside(nest, nest.inputs[0], type.shape);
+  if (here) {
+    if (!is_float(type.dtype) && value != std::floor(value))
+      fail("value", "{} does not hold {}", to_string(type), value);
+    const Expr other = is_float(type.dtype) ? number(value) : integer(static_cast<std::int64_t>(value));
+    nest.body = where(here, x(0), other);
+  }
+  return {b.nest(std::move(nest), {args.value("x")}, type.dtype)};
+}
+
+// y[i] = x[n - 1 - i]
+Values expand_flip(Builder& b, const Args& args) {
+  const Type type = args.type("x");
+  LoopNest nest = loops_over(type.shape);
+  nest.inputs = {straight(type.rank())};
+  for (int axis : args.axes("axis", type.rank())) {
+    const auto d = static_cast<std::size_t>(axis);
+    nest.inputs[0][d] = Affine::constant(type.shape[d] - 1) + (-1) * Affine::of(factor(d));
+  }
+  return {b.nest(std::move(nest), {args.value("x")}, type.dtype)};
+}
+
+// y[i] = x[i - s] + x[i - s + n] with 0 < s < n: just one of the two reads is inside.
+ValueId roll_by(Builder& b, ValueId v, std::size_t axis, std::int64_t shift) {
+  const Type type = b.type(v);
+  const std::int64_t size = type.shape[axis];
+  if (size == 0 || shift % size == 0) return v;
+  shift = (shift % size + size) % size;
+  LoopNest nest = loops_over(type.shape);
+  nest.inputs = {straight(type.rank()), straight(type.rank())};
+  nest.inputs[0][axis].offset = -shift;
+  nest.inputs[1][axis].offset = size - shift;
+  nest.body = type.dtype == DType::Bool ? apply(Fn::Or, {x(0), x(1)}) : x(0) + x(1);
+  return b.nest(std::move(nest), {v, v}, type.dtype);
+}
+
+Values expand_roll(Builder& b, const Args& args) {
+  const Type type = args.type("x");
+  ValueId v = args.value("x");
+  if (!args.given("axis")) {  // of all elements in row-major order
+    const auto shifts = args.integers("shift");
+    if (shifts.size() != 1) fail("shift", "{} shifts without axes", shifts.size());
+    v = roll_by(b, reshape(b, v, {elements_of(type.shape)}), 0, shifts[0]);
+    return {reshape(b, v, type.shape)};
+  }
+  const auto order = args.integers("axis"), shifts = per_axis(args, "shift", order.size());
+  args.axes("axis", type.rank());  // in range, distinct
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    const auto rank = static_cast<std::int64_t>(type.rank());
+    v = roll_by(b, v, static_cast<std::size_t>(order[k] < 0 ? order[k] + rank : order[k]), shifts[k]);
+  }
+  return {v};
+}
+
+// y[(r i)] = x[i]
+Values expand_tile(Builder& b, const Args& args) {
+  Shape shape = args.type("x").shape, reps = args.integers("reps");
+  for (std::int64_t n : reps)
+    if (n < 1) fail("reps", "{} repetitions are less than one", n);
+  const std::size_t rank = std::max(shape.size(), reps.size());
+  shape.insert(shape.begin(), rank - shape.size(), 1);
+  reps.insert(reps.begin(), rank - reps.size(), 1);
+  const ValueId v = reshape(b, args.value("x"), shape);
+  LoopNest nest = loops_over(shape);
+  nest.inputs = {straight(rank)};
+  for (std::size_t d = 0; d < rank; ++d) {
+    if (reps[d] == 1) continue;
+    nest.output[d] = shape[d] * Affine::of(FactorId(nest.factors.size())) + nest.output[d];
+    nest.factors.push_back({fmt::format("r{}", d), reps[d], {}});
+  }
+  return {b.nest(std::move(nest), {v}, b.type(v).dtype)};
+}
+
+// y[(i r)] = x[i]
+Values expand_repeat_elements(Builder& b, const Args& args) {
+  const Type type = args.type("x");
+  const auto axis = static_cast<std::size_t>(args.axis("axis", type.rank()));
+  const std::int64_t repeats = args.integer("repeats");
+  if (repeats < 1) fail("repeats", "{} repetitions are less than one", repeats);
+  LoopNest nest = loops_over(type.shape);
+  nest.inputs = {straight(type.rank())};
+  nest.output[axis] = repeats * nest.output[axis] + Affine::of(FactorId(nest.factors.size()));
+  nest.factors.push_back({"r", repeats, {}});
+  return {b.nest(std::move(nest), {args.value("x")}, type.dtype)};
 }
 
 }  // namespace
@@ -375,11 +475,41 @@ std::vector<OpDef> shapes() {
        .samples = {"slice(f32[6, 2], 1, 4)", "slice(f32[2, 9], 1, -1, 3, axis=1)",
                    "slice(f32[5, 6], [1, 2], [4, 6], axis=[0, 1])", "slice(f32[4], start=4)"}},
       {.name = "pad",
-       .params = "x, widths=",
-       .doc = "Zeros around `x`: `widths` is a pair `[before, after]` per dimension.",
+       .params = "x, widths=, value=0",
+       .doc =
+           "`value` around `x`: `widths` is a pair `[before, after]` per dimension, one pair or one number "
+           "for all.",
        .tier = Tier::Explicit,
        .expand = expand_pad,
-       .samples = {"pad(f32[2, 3], [[1, 0], [0, 2]])", "pad(i32[3], [[2, 1]])", "pad(f32[0], [[1, 1]])"}},
+       .samples = {"pad(f32[2, 3], [[1, 0], [0, 2]])", "pad(i32[3], [[2, 1]])", "pad(f32[0], [[1, 1]])",
+                   "pad(f32[2, 2], 1, value=0.5)", "pad(i32[2, 2], [0, 1], -3)"}},
+      {.name = "flip",
+       .params = "x, axis=none",
+       .doc = "The elements along `axis` (one, a list, or all) in the opposite order.",
+       .tier = Tier::Explicit,
+       .expand = expand_flip,
+       .samples = {"flip(f32[3, 4])", "flip(f32[3, 4], axis=-1)", "flip(i32[5], 0)"}},
+      {.name = "roll",
+       .params = "x, shift=, axis=none",
+       .doc = "The elements moved by `shift` places along `axis`; those that leave come back at the other "
+              "end. Without `axis`, "
+              "along all elements in row-major order.",
+       .tier = Tier::Explicit,
+       .expand = expand_roll,
+       .samples = {"roll(f32[5], 2)", "roll(f32[3, 4], -1, axis=1)", "roll(f32[3, 4], [1, 6], axis=[0, -1])",
+                   "roll(bool[2, 3], 1)"}},
+      {.name = "tile",
+       .params = "x, reps=",
+       .doc = "`x` repeated as a whole, `reps` times along each dimension.",
+       .tier = Tier::Explicit,
+       .expand = expand_tile,
+       .samples = {"tile(f32[3], 2)", "tile(f32[2, 3], [2, 1])", "tile(f32[2], [3, 2])"}},
+      {.name = "repeat_elements",
+       .params = "x, repeats=, axis=0",
+       .doc = "Each element `repeats` times in a row along `axis` (`numpy.repeat`).",
+       .tier = Tier::Explicit,
+       .expand = expand_repeat_elements,
+       .samples = {"repeat_elements(f32[3, 2], 2)", "repeat_elements(i32[2, 3], 3, axis=-1)"}},
   };
 }
 

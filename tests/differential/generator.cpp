@@ -18,7 +18,7 @@ using Ints = std::vector<std::int64_t>;
 
 Attr list(const Ints& items) {
   AttrList attrs;
-  for (std::int64_t i : items) attrs.push_back({i});
+  for (std::int64_t i : items) attrs.emplace_back().value = i;
   return {attrs};
 }
 Attr text(std::string s) { return {std::move(s)}; }

@@ -103,7 +103,7 @@ cases(np.log1p, "log1p(f32[2, 3] > 0)")
 cases(np.sqrt, "sqrt(f32[2, 3] > 0)")
 cases(lambda x: t(x).rsqrt(), "rsqrt(f32[2, 3] > 0)")
 cases(np.sin, "sin(f32[2, 3])")
-cases(lambda x: np.cos(f64(x)), "cos(i32[2, 3])")
+cases(lambda x: np.cos(f64(x)), "cos(f32[2, 3])", "cos(i32[2, 3])")
 cases(np.tanh, "tanh(f32[2, 3])")
 cases(lambda x: torch.erf(t(x)), "erf(f32[2, 3])")
 cases(lambda x: torch.sigmoid(t(x)), "sigmoid(f32[2, 3])")
@@ -182,6 +182,8 @@ cases(lambda x: torch.logsumexp(t(x), 0), "logsumexp(f32[5])")
 cases(lambda x: torch.logsumexp(t(x), -1, True), "logsumexp(f32[2, 3], axis=-1, keepdims=true)")
 cases(lambda x: i32(np.argmax(x, axis=-1)), "argmax(f32[2, 3])")
 cases(lambda x: i32(np.argmax(x, axis=0)), "argmax(i32[4, 3] < 3, axis=0)")
+cases(lambda x: i32(np.argmin(x, axis=-1)), "argmin(f32[2, 3])")
+cases(lambda x: i32(np.argmin(x, axis=0)), "argmin(i32[4, 3] < 3, axis=0)")
 
 # --- shapes ------------------------------------------------------------------------------------------------
 
@@ -223,6 +225,19 @@ cases(lambda x: x[-3:9], "slice(f32[5], -3, 9)")
 cases(lambda x: np.pad(x, [[1, 0], [0, 2]]), "pad(f32[2, 3], [[1, 0], [0, 2]])")
 cases(lambda x: np.pad(x, [[2, 1]]), "pad(i32[3], [[2, 1]])")
 cases(lambda x: np.pad(x, [[1, 1]]), "pad(f32[0], [[1, 1]])")
+cases(lambda x: np.pad(x, 1, constant_values=0.5), "pad(f32[2, 2], 1, value=0.5)")
+cases(lambda x: np.pad(x, [0, 1], constant_values=-3), "pad(i32[2, 2], [0, 1], -3)")
+cases(np.flip, "flip(f32[3, 4])")
+cases(lambda x: np.flip(x, -1), "flip(f32[3, 4], axis=-1)", "flip(i32[5], 0)")
+cases(lambda x: np.roll(x, 2), "roll(f32[5], 2)")
+cases(lambda x: np.roll(x, 1), "roll(bool[2, 3], 1)")
+cases(lambda x: np.roll(x, -1, 1), "roll(f32[3, 4], -1, axis=1)")
+cases(lambda x: np.roll(x, (1, 6), (0, -1)), "roll(f32[3, 4], [1, 6], axis=[0, -1])")
+cases(lambda x: np.tile(x, 2), "tile(f32[3], 2)")
+cases(lambda x: np.tile(x, (2, 1)), "tile(f32[2, 3], [2, 1])")
+cases(lambda x: np.tile(x, (3, 2)), "tile(f32[2], [3, 2])")
+cases(lambda x: np.repeat(x, 2, 0), "repeat_elements(f32[3, 2], 2)")
+cases(lambda x: np.repeat(x, 3, -1), "repeat_elements(i32[2, 3], 3, axis=-1)")
 
 # --- indexing ----------------------------------------------------------------------------------------------
 
@@ -238,6 +253,27 @@ def take(x, indices, axis=0):
 cases(take, "take(f32[5, 3], i32[4] < 5)", "take(f32[5, 3], i32[2, 2] < 5)", "take(f32[5], i32[] < 5)",
       "take(i32[5], i32[3] < 5)", "take(bool[5], i32[3] < 5)", "take(f32[0, 3], i32[2] < 2)", "take(f32[3], i32[8])")
 cases(lambda x, i: take(x, i, 1), "take(f32[2, 5, 3], i64[4] < 6, axis=1)")
+cases(lambda x, i: np.take_along_axis(x, i, -1), "take_along_axis(f32[3, 5], i32[3, 2] < 5)",
+      "take_along_axis(bool[2, 3], i32[2, 3] < 3)")
+cases(lambda x, i: np.take_along_axis(x, i, 0), "take_along_axis(f32[4, 2, 3], i32[5, 2, 3] < 4, axis=0)")
+
+
+def scatter_add(x, i, u, axis=-1):
+    return t(x).scatter_add(axis, t(i).long(), t(u))
+
+
+cases(scatter_add, "scatter_add(f32[3, 5], i32[3, 2] < 5, f32[3, 2])", "scatter_add(i32[4], i32[6] < 4, i32[6])")
+cases(lambda x, i, u: scatter_add(x, i, u, 0), "scatter_add(f32[3, 2], i32[4, 2] < 3, f32[4, 2], axis=0)")
+
+
+def dynamic_slice(x, start, size, axis=0):
+    start = min(max(int(start), 0), x.shape[axis] - size)
+    return np.take(x, range(start, start + size), axis)
+
+
+cases(lambda x, i: dynamic_slice(x, i, 3), "dynamic_slice(f32[6, 2], i32[] < 4, 3)")
+cases(lambda x, i: dynamic_slice(x, i, 2, 1), "dynamic_slice(f32[2, 5], i32[] < 9, 2, axis=1)")
+cases(lambda x, i: dynamic_slice(x, i, 1), "dynamic_slice(i32[4], i32[] < 4, 1)")
 cases(lambda x: F.one_hot(t(x).long(), 5).double(), "one_hot(i32[4] < 5, 5)")
 cases(lambda x: i32(np.eye(4)[x][..., :3]), "one_hot(i32[2, 2] < 4, 3, \"i32\")")
 cases(lambda x: np.eye(4, dtype=bool)[x], "one_hot(i32[2] < 4, 4, dtype=\"bool\")")
@@ -250,6 +286,61 @@ cases(lambda: np.indices((2, 3), np.int32)[1], "iota([2, 3], axis=1)")
 cases(lambda: f64(np.indices((2, 3))[0]), "iota([2, 3], dtype=\"f32\")")
 cases(np.zeros_like, "zeros_like(f32[2, 3])", "zeros_like(bool[2])")
 cases(np.ones_like, "ones_like(f32[2, 3])", "ones_like(i32[2])")
+
+# --- grids -------------------------------------------------------------------------------------------------
+
+
+def conv(x, w, b=None, **options):
+    function = {3: F.conv1d, 4: F.conv2d}[x.ndim]
+    return function(t(x), t(w), None if b is None else t(b), **options)
+
+
+cases(conv, "conv1d(f32[2, 3, 7], f32[4, 3, 3], f32[4])")
+cases(lambda x, w: conv(x, w, stride=2, padding=1), "conv1d(f32[1, 2, 8], f32[2, 2, 3], stride=2, padding=1)",
+      "conv2d(f32[1, 2, 7, 6], f32[3, 2, 3, 3], stride=2, padding=1)")
+cases(lambda x, w: conv(np.pad(x, [(0, 0), (0, 0), (2, 0)]), w, groups=4),
+      "conv1d(f32[1, 4, 6], f32[4, 1, 3], padding=[[2, 0]], groups=4)")
+cases(lambda x, w: conv(x, w, stride=3, dilation=2), "conv1d(f32[1, 2, 9], f32[2, 2, 2], stride=3, dilation=2)")
+cases(lambda x, w, b: conv(x, w, b, padding=1), "conv2d(f32[2, 3, 5, 4], f32[4, 3, 3, 3], f32[4], padding=1)")
+# For an even window that need not be padded, as TensorFlow has it; three columns get one on either side.
+cases(lambda x, w: conv(x, w, stride=(2, 1), padding=(0, 1)),
+      "conv2d(f32[1, 2, 6, 5], f32[2, 2, 2, 3], stride=[2, 1], padding=\"same\")")
+cases(lambda x, w: conv(x, w, groups=2, dilation=2), "conv2d(f32[1, 4, 5, 5], f32[6, 2, 2, 2], groups=2, dilation=2)")
+cases(lambda x, w, b: conv(x, w, b, stride=2), "conv2d(f32[2, 3, 4, 4], f32[2, 3, 1, 1], f32[2], stride=2)")
+cases(lambda x, w: conv(f64(x), f64(w)).to(torch.int32),
+      "conv2d(i32[1, 1, 3, 3], i32[1, 1, 2, 2], padding=\"valid\")")
+cases(lambda x: F.max_pool2d(t(x), 2), "max_pool2d(f32[2, 3, 4, 6], 2)")
+cases(lambda x: F.max_pool2d(t(x), 3, 2, 1), "max_pool2d(f32[1, 2, 5, 6], 3, stride=2, padding=1)")
+cases(lambda x: np.maximum(x[::2], x[1::2]), "max_pool2d(i32[4, 4], [2, 1])")
+cases(lambda x: F.avg_pool2d(t(x), 2), "avg_pool2d(f32[2, 3, 4, 6], 2)")
+cases(lambda x: F.avg_pool2d(t(x), 3, 2, 1), "avg_pool2d(f32[1, 2, 5, 6], 3, stride=2, padding=1)")
+cases(lambda x: F.interpolate(t(x), scale_factor=2, mode="nearest"), "upsample(f32[1, 2, 3, 2])")
+cases(lambda x: np.repeat(x, 3, 1), "upsample(f32[3, 2], [1, 3])")
+cases(lambda x: np.convolve(x, [1, -2, 1], "same"), "stencil(f32[5], [[-1], [0], [1]], [1.0, -2.0, 1.0])")
+
+
+def five_points(u):
+    p = np.pad(u, 1)
+    return u / 2 + (p[2:, 1:-1] + p[:-2, 1:-1]) / 8 + (p[1:-1, 2:] + p[1:-1, :-2]) / 4
+
+
+cases(five_points,
+      "stencil(f32[4, 5], [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], [0.5, 0.125, 0.125, 0.25, 0.25])")
+cases(lambda u: np.pad(u[:, 2:], [(0, 0), (0, 2)]) + 0.5 * np.pad(u[:, :-3], [(0, 0), (3, 0)]),
+      "stencil(f32[2, 4], [[2], [-3]], [1, 0.5])")
+
+
+def batch_norm(x, g, b, mean=None, var=None, eps=1e-5):
+    given = mean is not None
+    return F.batch_norm(t(x), t(mean) if given else None, t(var) if given else None, t(g), t(b), not given, eps=eps)
+
+
+cases(batch_norm, "batch_norm(f32[3, 2, 2, 3], f32[2], f32[2])",
+      "batch_norm(f32[2, 2, 3], f32[2], f32[2], f32[2], f32[2] > 0)")
+cases(lambda x, g, b: batch_norm(x, g, b, eps=0.1), "batch_norm(f32[4, 3], f32[3], f32[3], eps=0.1)")
+cases(lambda x, g, b: F.group_norm(t(x), 2, t(g), t(b)), "group_norm(f32[2, 4, 2, 3], f32[4], f32[4], 2)")
+cases(lambda x, g, b: F.group_norm(t(x), 1, t(g), t(b)), "group_norm(f32[2, 3, 4], f32[3], f32[3], 1)")
+cases(lambda x, g, b: F.group_norm(t(x), 2, t(g), t(b), 0.1), "group_norm(f32[2, 4], f32[4], f32[4], groups=2, eps=0.1)")
 
 # --- networks ----------------------------------------------------------------------------------------------
 

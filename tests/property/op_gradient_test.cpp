@@ -149,5 +149,32 @@ TEST(Gradients, OfExtremaAreSharedByTies) {
               ::testing::ElementsAre(0, 0.5, 0, 0.5, 0));
 }
 
+// Where there is no slope, the documentation promises a choice. All weights are 1.
+std::vector<double> gradient_at(std::string_view text, const std::vector<std::vector<double>>& data,
+                                std::int32_t arg) {
+  Subject subject = subject_of(parse_sample(text));
+  for (std::size_t k = 0; k < data.size(); ++k) subject.args[k].data = data[k];
+  std::vector<double>& weights = subject.args.back().data;
+  std::fill(weights.begin(), weights.end(), 1.0);
+  const Graph graph = passes::gradients(subject.graph, "loss");
+  const std::vector<Tensor> results = interpret(graph, subject.args);
+  for (std::size_t o = 0; o < results.size(); ++o)
+    if (graph.outputs[o].role == Output::Role::Gradient && graph.outputs[o].of == arg) return results[o].data;
+  return {};
+}
+
+TEST(Gradients, AtTheKinks) {
+  using V = std::vector<double>;
+  EXPECT_EQ(gradient_at("abs(f32[1])", {{0}}, 0), V{0});
+  EXPECT_EQ(gradient_at("relu(f32[1])", {{0}}, 0), V{0});
+  EXPECT_EQ(gradient_at("softplus(f32[1])", {{0}}, 0), V{0.5});
+  EXPECT_EQ(gradient_at("maximum(f32[1], f32[1])", {{2}, {2}}, 0), V{1});
+  EXPECT_EQ(gradient_at("maximum(f32[1], f32[1])", {{2}, {2}}, 1), V{0});
+  EXPECT_EQ(gradient_at("minimum(f32[1], f32[1])", {{2}, {2}}, 1), V{0});
+  EXPECT_EQ(gradient_at("clip(f32[2], -1.0, 1.0)", {{-2, 3}}, 0), (V{0, 0}));
+  EXPECT_EQ(gradient_at("max(f32[4])", {{2, 5, 5, 1}}, 0), (V{0, 0.5, 0.5, 0}));
+  EXPECT_EQ(gradient_at("power(f32[1], f32[])", {{0}, {2}}, 0), V{0});
+}
+
 }  // namespace
 }  // namespace shardc

@@ -6,6 +6,7 @@
 #include "codegen/clang.h"
 #include "codegen/emit.h"
 #include "codegen/jit.h"
+#include "ir/price.h"
 #include "ir/support/check.h"
 #include "runtime/session.h"
 
@@ -83,6 +84,12 @@ Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const Buf
   for (std::size_t i = 0; i < args.size(); ++i)
     session.set(graph[graph.args[i].value].name, to_host(args[i]));
   session.step();
+  const auto counted = session.stats().comm;
+  for (const auto& [kind, traffic] : traffic_of(graph)) {
+    const auto& found = counted.at(kind);
+    CHECK(found.count == traffic.count && found.bytes == traffic.bytes, "{}: {} of {} bytes, predicted {} of {}", kind,
+          found.count, found.bytes, traffic.count, traffic.bytes);
+  }
   std::vector<Tensor> results;
   for (const Output& output : graph.outputs) {
     if (output.role == Output::Role::Update)

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "ir/cluster.h"
 #include "ir/graph.h"
 #include "tests/support/tensors.h"
 
@@ -17,6 +18,10 @@ std::string check_lowering(const Graph& model, Fill fill = Fill::Reals);
 enum class Differences { Elements, Directions };
 std::string check_gradients(const Graph& lowered, std::string_view loss, Differences how,
                             const std::vector<Tensor>& args);
+
+// On a plain cluster small tensors are best gathered, since messages cost more than bytes. On this one they
+// do not: every way to split pays that pays for large tensors.
+Cluster without_latency(std::int64_t devices);
 
 struct LadderOptions {
   Fill fill = Fill::Reals;

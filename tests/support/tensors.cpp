@@ -62,7 +62,8 @@ std::vector<Tensor> arguments_of(const Graph& graph, Fill fill) {
 }
 
 std::string difference(const std::vector<Tensor>& got, const std::vector<Tensor>& want,
-                       const std::vector<Output>& outputs, double tolerance, double floor) {
+                       const std::vector<Output>& outputs, double tolerance, double floor,
+                       const std::vector<double>& slack) {
   if (got.size() != want.size()) return fmt::format("{} results, not {}", got.size(), want.size());
   for (std::size_t r = 0; r < want.size(); ++r) {
     if (got[r].type != want[r].type)
@@ -74,12 +75,33 @@ std::string difference(const std::vector<Tensor>& got, const std::vector<Tensor>
     for (std::size_t i = 0; i < want[r].data.size(); ++i) {
       const double a = got[r].data[i], b = want[r].data[i];
       if (a == b || (std::isnan(a) && std::isnan(b))) continue;
-      if (tolerance > 0 && std::abs(a - b) <= tolerance * scale) continue;
+      if (tolerance > 0 && std::abs(a - b) <= tolerance * scale + (slack.empty() ? 0 : slack[r])) continue;
       return fmt::format("'{}' of {}: element {} is {}, not {} (largest {})", outputs[r].name,
                          to_string(want[r].type), i, a, b, scale);
     }
   }
   return {};
+}
+
+std::vector<double> sensitivity(const Graph& graph, const std::vector<Tensor>& args, std::uint64_t salt,
+                                double relative) {
+  std::vector<Tensor> moved = args;
+  for (std::size_t k = 0; k < moved.size(); ++k) {
+    if (kind_of(moved[k].type.dtype) != Kind::Float) continue;
+    for (std::size_t i = 0; i < moved[k].data.size(); ++i)
+      moved[k].data[i] *= 1 + relative * (2 * random_uniform(random_key(11, std::to_string(k)), i) - 1);
+  }
+  const std::vector<Tensor> here = interpret(graph, args, salt), there = interpret(graph, moved, salt);
+  std::vector<double> largest;
+  for (std::size_t r = 0; r < here.size(); ++r) {
+    double change = 0;
+    for (std::size_t i = 0; i < here[r].data.size(); ++i) {
+      const double d = std::abs(there[r].data[i] - here[r].data[i]);
+      if (std::isfinite(d)) change = std::max(change, d);
+    }
+    largest.push_back(change);
+  }
+  return largest;
 }
 
 bool rounds(const Graph& graph) {

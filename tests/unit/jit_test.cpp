@@ -13,6 +13,7 @@
 
 #include "codegen/clang.h"
 #include "codegen/link.h"
+#include "runtime/shardc_rt.h"
 
 // Called by JIT code: the symbol is found in this program.
 extern "C" int shardc_test_add(int a, int b) { return a + b; }
@@ -217,7 +218,7 @@ TEST_F(Link, MakesAnExecutable) {
   const auto linked = link_executable(program(), path("prog"), {.runtime_archive = runtime()});
   ASSERT_TRUE(linked) << render(linked.error());
   const int status = std::system((path("prog") + " a b").c_str());
-  EXPECT_EQ(WEXITSTATUS(status), 31);
+  EXPECT_EQ(WEXITSTATUS(status), 30 + SHARDC_ABI);
 }
 
 TEST_F(Link, ReportsWhatTheLinkerSaysAndLeavesNothing) {

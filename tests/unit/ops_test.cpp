@@ -103,8 +103,8 @@ TEST(Ops, NoGradient) {
     if (!op.no_gradient.empty()) names.emplace_back(op.name);
   EXPECT_THAT(names, ::testing::ElementsAre("sign", "floor", "less", "less_equal", "greater", "greater_equal",
                                             "equal", "not_equal", "logical_and", "logical_or", "logical_not",
-                                            "stop_gradient", "argmax", "one_hot", "constant", "iota",
-                                            "zeros_like", "ones_like"));
+                                            "stop_gradient", "argmax", "argmin", "one_hot", "constant",
+                                            "iota", "zeros_like", "ones_like"));
 }
 
 TEST(Ops, ParamsParse) {

@@ -1,11 +1,14 @@
-#include "tests/support/buffer_check.h"
+// Buffer assignments (buffers.h), checked apart from the pass that makes them: walks the program in execution
+// order and looks at who holds which bytes when somebody writes them.
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
 
-namespace shardc::testing {
+#include "ir/verify.h"
+
+namespace shardc {
 namespace {
 
 constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
@@ -24,7 +27,10 @@ class Level {
         plan_(plan),
         made_(graph.values.size(), kNever),
         last_(graph.values.size(), 0),
-        used_(graph.values.size(), false) {}
+        used_(graph.values.size(), false),
+        is_arg_(graph.values.size(), false) {
+    for (const Arg& arg : graph.args) is_arg_[*arg.value] = true;
+  }
 
   std::string run() {
     if (plan_.values.size() != graph_.values.size()) return "a value has no storage";
@@ -49,11 +55,8 @@ class Level {
       last_[*output.value] = graph_.nodes.size(), used_[*output.value] = true;
   }
 
-  bool is_arg(std::size_t v) const {
-    return std::any_of(graph_.args.begin(), graph_.args.end(), [&](const Arg& a) { return *a.value == v; });
-  }
   bool live_at(std::size_t v, std::size_t n) const {
-    const bool begun = is_arg(v) || (made_[v] != kNever && made_[v] <= n);
+    const bool begun = is_arg_[v] || (made_[v] != kNever && made_[v] <= n);
     return begun && used_[v] && last_[v] >= n;  // an argument that nobody reads may be overwritten at once
   }
 
@@ -156,13 +159,14 @@ class Level {
   const Graph& graph_;
   const BufferPlan& plan_;
   std::vector<std::size_t> made_, last_;
-  std::vector<bool> used_;
+  std::vector<bool> used_, is_arg_;
 };
 
 }  // namespace
 
-std::string check_buffers(const SpmdProgram& program, const BufferPlan& plan) {
-  return Level(program.graph, plan).run();
+Faults verify(const SpmdProgram& program, const BufferPlan& plan) {
+  const std::string fault = Level(program.graph, plan).run();
+  return fault.empty() ? Faults{} : Faults{fault};
 }
 
-}  // namespace shardc::testing
+}  // namespace shardc

@@ -1,0 +1,93 @@
+// Every op of the table in compiled code: the samples of a family of ops are one program, forwards and
+// backwards, on two and three threads, each value split in ways that nobody would choose.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "ir/op.h"
+#include "ir/signature.h"
+#include "passes/differentiate.h"
+#include "passes/lower.h"
+#include "passes/simplify.h"
+#include "tests/support/ladder.h"
+#include "tests/support/shardings.h"
+
+namespace shardc {
+namespace {
+
+// Samples that want positive numbers are elementwise; random models have those.
+bool takes_any_number(const Sample& sample) {
+  return std::none_of(sample.operands.begin(), sample.operands.end(),
+                      [](const SampleOperand& operand) { return operand.positive; });
+}
+
+Arg argument(const SampleOperand& operand) {
+  const bool param = kind_of(operand.type.dtype) == Kind::Float;
+  return {.value = {},
+          .role = param ? Arg::Role::Param : Arg::Role::Input,
+          .init = {},
+          .bound = operand.bound,
+          .dims = {}};
+}
+
+// The calls beside each other, and as loss the sum of all results' elements, each with its own weight.
+Graph program_of(const std::vector<std::string_view>& calls) {
+  Builder b("samples");
+  ValueId loss =
+      b.nest({.factors = {}, .inputs = {}, .output = {}, .combine = Combine::None, .body = number(0)}, {},
+             DType::F32, "zero");
+  for (std::size_t c = 0; c < calls.size(); ++c) {
+    const Sample sample = parse_sample(calls[c]);
+    if (!takes_any_number(sample)) continue;
+    const std::string name = "c" + std::to_string(c);
+    std::vector<ValueId> operands;
+    for (const SampleOperand& operand : sample.operands)
+      operands.push_back(
+          b.arg(argument(operand), name + ".x" + std::to_string(operands.size()), operand.type));
+    const auto results = call(b, *sample.op, operands, sample.attrs, {name}).value();
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      b.output({name + ".y" + std::to_string(r), results[r]});
+      const Type type = b.type(results[r]);
+      if (kind_of(type.dtype) != Kind::Float) continue;
+      const ValueId w = b.arg({.value = {}, .role = Arg::Role::Input, .init = {}, .bound = 0, .dims = {}},
+                              name + ".w" + std::to_string(r), {DType::F32, type.shape});
+      std::vector<int> axes;
+      for (std::size_t d = 0; d < type.rank(); ++d) axes.push_back(static_cast<int>(d));
+      const ValueId product = b.map(x(0) * x(1), {results[r], w}, DType::F32);
+      loss = b.map(x(0) + x(1), {loss, b.reduce(Combine::Sum, product, axes, false)}, DType::F32);
+    }
+  }
+  b.output({"loss", loss});
+  return passes::gradients(passes::simplify(passes::lower(b.finish())), "loss");
+}
+
+std::vector<std::string_view> samples(std::size_t first, std::size_t count) {
+  std::vector<std::string_view> all;
+  const auto ops = op_table();
+  for (std::size_t o = first; o < std::min(first + count, ops.size()); ++o)
+    for (std::string_view sample : ops[o].samples)
+      if (sample.find("bf16") == std::string_view::npos) all.push_back(sample);
+  return all;
+}
+
+constexpr std::size_t kOpsPerProgram = 16;
+
+class Compiled : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(Compiled, SamplesAgreeWithTheReference) {
+  const Graph graph = program_of(samples(GetParam(), kOpsPerProgram));
+  const Mesh mesh = testing::mesh_of(GetParam() % (2 * kOpsPerProgram) == 0 ? std::vector<std::int64_t>{2}
+                                                                            : std::vector<std::int64_t>{3});
+  testing::Random random(GetParam() + 1);
+  EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh, {.jit = true}), "");
+}
+
+std::vector<std::size_t> firsts() {
+  std::vector<std::size_t> all;
+  for (std::size_t o = 0; o < op_table().size(); o += kOpsPerProgram) all.push_back(o);
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Ops, Compiled, ::testing::ValuesIn(firsts()));
+
+}  // namespace
+}  // namespace shardc

@@ -96,6 +96,10 @@ class UseCollector {
   void visit(const Ast& ast) {
     if (ast.is_call("repeat")) {
       repeat(ast);
+    } else if (ast.is_call("manual")) {
+      if (const auto it = ast.items.empty() ? blocks_.end() : blocks_.find(ast.items[0].text);
+          it != blocks_.end())
+        add({&it->second, ast.items[0].span, false, std::nullopt, ""});
     } else if (ast.kind == Ast::Kind::Call && !ast.infix) {
       if (const auto it = blocks_.find(ast.text); it != blocks_.end())
         add({&it->second, ast.head, false, std::nullopt, ""});

@@ -43,7 +43,8 @@ std::int64_t payload_bytes(const Collective& collective, const Value& operand, c
 std::map<std::string, Traffic> traffic_of(const Graph& graph) {
   using Kind = Collective::Kind;
   std::map<std::string, Traffic> sum;
-  for (Kind kind : {Kind::AllReduce, Kind::ReduceScatter, Kind::AllGather, Kind::AllToAll, Kind::Permute, Kind::Halo})
+  for (Kind kind :
+       {Kind::AllReduce, Kind::ReduceScatter, Kind::AllGather, Kind::AllToAll, Kind::Permute, Kind::Halo})
     sum.emplace(name_of(kind), Traffic{});
   add_traffic(graph, 1, sum);
   return sum;

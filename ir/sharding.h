@@ -24,7 +24,7 @@ struct DimSharding {
   Axes axes;
   bool open = false;
   std::int64_t before = 0, after = 0;  // the halo, in rows of global indices; those outside hold nothing
-  std::int32_t priority = 0;  // of the user's word; 0 once shardings are complete
+  std::int32_t priority = 0;           // of the user's word; 0 once shardings are complete
   bool operator==(const DimSharding&) const = default;
 };
 

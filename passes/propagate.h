@@ -4,7 +4,8 @@
 // A node is a set of factors, each a list of (tensor, dimension) that it runs along. Within a factor axes
 // spread to all dimensions that are open and whose present axes are a prefix of theirs, axis by axis, as long
 // as the tensor does not use the axis elsewhere. A compound dimension belongs to its major factor first; what
-// is left of its axes when that factor is used up belongs to the next. A window follows the factor that walks it.
+// is left of its axes when that factor is used up belongs to the next. A window follows the factor that walks
+// it.
 //
 // The order decides where wishes conflict. From the outside in:
 //   user priorities   p0 to the end, then p1, ...; a dimension of a later priority waits, holding its axes
@@ -38,5 +39,7 @@ Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Proven
 // Seeds from a model's hints, for a mesh that need not be the one they were written for: axes go by name, and
 // an axis that the mesh does not have counts as one of size 1.
 Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh);
+// What holds with any rules and tensors: constraints, and the values of manual regions.
+Seeds fixed_seeds(const Hints& hints, const Mesh& mesh);
 
 }  // namespace shardc::passes

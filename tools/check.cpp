@@ -128,8 +128,8 @@ Comparison compare_with_reference(const Built& built, const shardc_program& prog
   const std::map<std::string, runtime::CommCount> counted = session.stats().comm;
   for (const auto& [kind, traffic] : traffic_of(built.local.program.graph))
     CHECK(counted.at(kind).count == traffic.count && counted.at(kind).bytes == traffic.bytes,
-          "{} was predicted {} times with {} bytes and ran {} times with {}", kind, traffic.count, traffic.bytes,
-          counted.at(kind).count, counted.at(kind).bytes);
+          "{} was predicted {} times with {} bytes and ran {} times with {}", kind, traffic.count,
+          traffic.bytes, counted.at(kind).count, counted.at(kind).bytes);
   std::vector<HostTensor> results;
   for (const Output& output : graph.outputs) {
     if (output.role == Output::Role::Update)

@@ -87,8 +87,9 @@ Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const Buf
   const auto counted = session.stats().comm;
   for (const auto& [kind, traffic] : traffic_of(graph)) {
     const auto& found = counted.at(kind);
-    CHECK(found.count == traffic.count && found.bytes == traffic.bytes, "{}: {} of {} bytes, predicted {} of {}", kind,
-          found.count, found.bytes, traffic.count, traffic.bytes);
+    CHECK(found.count == traffic.count && found.bytes == traffic.bytes,
+          "{}: {} of {} bytes, predicted {} of {}", kind, found.count, found.bytes, traffic.count,
+          traffic.bytes);
   }
   std::vector<Tensor> results;
   for (const Output& output : graph.outputs) {

@@ -23,8 +23,8 @@ class Packer {
     order();
     while (scratch() > kMostScratch)
       if (!loosen()) return std::nullopt;
-    const std::int64_t m = count(rows_), n = count(columns_), k = count(inner_);
-    if (m * n * k < std::max(kSmallest, kGain * (m * k + k * n + m * n))) return std::nullopt;
+    if (!gains()) return std::nullopt;
+    make_in_place();
     write();
     return std::move(kernel_);
   }
@@ -85,6 +85,23 @@ class Packer {
     return m * k + k * n + m * n;
   }
 
+  bool gains() const {
+    const std::int64_t m = count(rows_), n = count(columns_), k = count(inner_);
+    return m * n * k >= std::max(kSmallest, kGain * (m * k + k * n + m * n));
+  }
+  // A loop around the product may spare a copy of the result.
+  void make_in_place() {
+    for (Group* group : {&rows_, &columns_}) {
+      if (group->size() < 2 || as_it_lies(nest_.output, "y", rows_, columns_)) continue;
+      const std::size_t major = group->front();
+      group->erase(group->begin());
+      if (gains() && as_it_lies(nest_.output, "y", rows_, columns_))
+        loops_.push_back(major);
+      else
+        group->insert(group->begin(), major);
+    }
+  }
+
   // The major factor of the largest dimension becomes a loop around the product.
   bool loosen() {
     Group* largest = nullptr;
@@ -129,7 +146,10 @@ class Packer {
   // Copied to scratch memory; along memory where that goes along one of the dimensions.
   Matrix copied(std::size_t input, const Group& outer, const Group& inner) {
     const LocalAccess& access = nest_.inputs[input];
-    const bool transposed = access.stride[inner.back()] != 1 && access.stride[outer.back()] == 1;
+    const auto along = [&](const Group& group) {  // how far the innermost loop goes
+      return access.stride[group.back()] == 1 ? extent(group.back()) : 0;
+    };
+    const bool transposed = along(outer) > along(inner);
     const Group &slow = transposed ? inner : outer, &fast = transposed ? outer : inner;
     const std::string name = fmt::format("packed{}", input);
     line(fmt::format("float* const {} = scratch + {};", name, used_));

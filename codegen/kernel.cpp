@@ -11,6 +11,7 @@
 
 #include "codegen/cpp_expr.h"
 #include "codegen/matrix_kernel.h"
+#include "codegen/packed_product.h"
 #include "ir/support/check.h"
 
 namespace shardc::codegen {
@@ -368,7 +369,11 @@ class LoopKernel {
 }  // namespace
 
 Kernel make_kernel(const LocalNest& nest) {
-  if (std::optional<Kernel> product = matrix_kernel(nest)) return *product;
+  // Of a window, what lies in memory as a matrix is at most a sliver.
+  const bool window = std::any_of(nest.inputs.begin(), nest.inputs.end(),
+                                  [&](const LocalAccess& access) { return is_window(nest, access); });
+  for (const bool packs : {window, !window})
+    if (std::optional<Kernel> product = packs ? packed_product(nest) : matrix_kernel(nest)) return *product;
   return LoopKernel(nest).make();
 }
 

@@ -128,6 +128,8 @@ class Divider {
     widen_halos(division.operands);
     for (std::size_t k = 0; k < nest_.inputs.size(); ++k) {
       const Type& type = task_.graph[task_.node.operands[k]].type;
+      if (has_halo(division.operands[k]) && !division.operands[k].partial.empty())
+        return;  // none of sums to come
       const auto& route = resharder_.route(type, task_.present[k], division.operands[k]);
       if (!route) return;
       bytes += static_cast<double>(elements_of(local_shape(type.shape, division.operands[k])) *
@@ -143,14 +145,19 @@ class Divider {
     division.seconds = moving + seconds_of_loop(local_flops(nest_, bytes), bytes, result().type.dtype,
                                                 resharder_.cluster().device);
     if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;
-    // A product or a sum is divided as far as its data is, however small: gathering it to save a message would
-    // surprise whoever wrote the sharding, and be wrong as soon as sizes grow.
+    // A product or a sum is divided as far as its data is, however small: gathering it to save a message
+    // would surprise whoever wrote the sharding, and be wrong as soon as sizes grow.
     const std::int64_t divided = nest_.combine == Combine::None ? 1 : ways(used_) * ways(passed_);
     if (best_ && divided < most_ways_) return;
     if (best_ && divided == most_ways_ && division.seconds >= best_->seconds * (1 - 1e-9)) return;
     most_ways_ = divided;
     for (const Factor& factor : nest_.factors) division.axes.push_back(factor.axes);
     best_ = std::move(division);
+  }
+
+  static bool has_halo(const Sharding& sharding) {
+    return std::any_of(sharding.dims.begin(), sharding.dims.end(),
+                       [](const DimSharding& dim) { return dim.before > 0 || dim.after > 0; });
   }
 
   // The same operand in the same form, for another access.

@@ -65,6 +65,13 @@ void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc
               [&](Comm& comm) { comm.halo(group, in, out, window); });
 }
 
+void* shardc_scratch(shardc_rank* self, shardc_i64 bytes) {
+  std::vector<Rank::Line>& lines = static_cast<Rank*>(self)->scratch;
+  const auto wanted = (static_cast<std::size_t>(bytes) + sizeof(Rank::Line) - 1) / sizeof(Rank::Line);
+  if (lines.size() < wanted) lines.resize(wanted);
+  return lines.data();
+}
+
 void shardc_enter(shardc_rank* self, int region) {
   if (self->profiling != 0) static_cast<Rank*>(self)->open.push_back({region, Clock::now()});
 }

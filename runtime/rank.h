@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -37,6 +38,11 @@ struct Traffic {
 struct Rank : shardc_rank {
   std::unique_ptr<Comm> comm;
   std::array<Traffic, kCollectiveNames.size()> traffic;
+
+  struct alignas(64) Line {
+    std::array<std::byte, 64> bytes;
+  };
+  std::vector<Line> scratch;  // of kernels; grows to what the hungriest one wants
 
   Clock::time_point trace_start;
   std::vector<Event> events;

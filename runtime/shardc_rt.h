@@ -133,6 +133,10 @@ void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc
 void shardc_gemm(int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a, shardc_i64 lda,
                  const float* b, shardc_i64 ldb, int accumulate, float* c, shardc_i64 ldc);
 
+/* Memory of at least `bytes`, 64-byte aligned, for what a kernel copies while it works; the same piece for
+ * all kernels of a rank. */
+void* shardc_scratch(shardc_rank* self, shardc_i64 bytes);
+
 /* indices [outer, count, inner]: of each of the lines x[o, :, i] of `size` elements (f32, i32 or i64), the
  * places of the `count` first in ascending or descending order; equal elements in order of place, NaN last.
  */

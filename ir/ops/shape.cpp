@@ -388,7 +388,7 @@ Values expand_tile(Builder& b, const Args& args) {
   LoopNest nest = loops_over(shape);
   nest.inputs = {straight(rank)};
   for (std::size_t d = 0; d < rank; ++d) {
-    if (reps[d] == 1) continue;
+    if (reps[d] == 1 || shape[d] == 0) continue;
     nest.output[d] = shape[d] * Affine::of(FactorId(nest.factors.size())) + nest.output[d];
     nest.factors.push_back({fmt::format("r{}", d), reps[d], {}});
   }

@@ -1,5 +1,5 @@
-// The published ways to shard a Transformer, from as few hints as they need: examples/recipes/ says in `expect:`
-// what each may communicate; here that it is right, and that volumes follow their formulas.
+// The published ways to shard a Transformer, from as few hints as they need: examples/recipes/ says in
+// `expect:` what each may communicate; here that it is right, and that volumes follow their formulas.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -33,9 +33,9 @@ struct Step {
 Step run_gspmd(std::int64_t s0, std::int64_t s1) {
   const Scratch scratch;
   const std::string json = scratch.file("run.json");
-  const Finished done = shardc({"run", "examples/recipes/gspmd.yaml", "--mesh",
-                                "s0=" + std::to_string(s0) + ",s1=" + std::to_string(s1), "--steps", "4",
-                                "--json", json});
+  const Finished done =
+      shardc({"run", "examples/recipes/gspmd.yaml", "--mesh",
+              "s0=" + std::to_string(s0) + ",s1=" + std::to_string(s1), "--steps", "4", "--json", json});
   EXPECT_EQ(done.status, 0) << done;
   const nlohmann::json facts = read_json(json);
   const nlohmann::json& comm = facts.at("comm");
@@ -47,9 +47,9 @@ Step run_gspmd(std::int64_t s0, std::int64_t s1) {
           comm.at("reduce_scatter").at("bytes").get<std::int64_t>() / 4};
 }
 
-// Per product: the weight, M*H*b/s1 when whole, is gathered over s0; the activation, B*S*M*b/s0, is gathered or
-// scattered over s1. Backwards the same again, the gradient of the weight is scattered over s0, and the input of
-// two products is gathered once more.
+// Per product: the weight, M*H*b/s1 when whole, is gathered over s0; the activation, B*S*M*b/s0, is gathered
+// or scattered over s1. Backwards the same again, the gradient of the weight is scattered over s0, and the
+// input of two products is gathered once more.
 TEST(Gspmd, MovesWhatThePaperSays) {
   constexpr std::int64_t layers = 2, bytes = 4, activation = 8 * 32 * 64 * bytes;
   constexpr std::int64_t weights = (64 * 3 * 64 + 64 * 64 + 2 * 64 * 256) * bytes;

@@ -306,8 +306,7 @@ class Maker {
     if (r_.chance(60)) {
       attrs["groups"] = {groups};
       attrs["dilation"] = {r_.between(1, 2)};
-      const auto y = try_call(plane ? "conv2d" : "conv1d", {v, param(kernel), param({out})}, attrs);
-      if (y && r_.chance(40)) try_call("batch_norm", {*y, param({out}), param({out})}, {{"eps", {0.1}}});
+      try_call(plane ? "conv2d" : "conv1d", {v, param(kernel), param({out})}, attrs);
       return;
     }
     if (r_.chance(40)) {

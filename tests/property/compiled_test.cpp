@@ -82,6 +82,25 @@ TEST_P(Compiled, SamplesAgreeWithTheReference) {
   EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh, {.jit = true}), "");
 }
 
+// Large enough for the BLAS, with what makes windows hard: padding, strides, gaps, groups, uneven parts.
+TEST(CompiledConvolutions, AgreeWithTheReference) {
+  const Graph graph = program_of(
+      {"conv2d(f32[3, 8, 9, 7], f32[16, 8, 3, 3], f32[16], padding=1)",
+       "conv2d(f32[2, 8, 9, 8], f32[12, 8, 3, 3], stride=2, padding=1)",
+       "conv2d(f32[2, 16, 8, 8], f32[16, 8, 3, 3], groups=2, padding=2, dilation=2)",
+       "conv1d(f32[5, 8, 30], f32[16, 8, 5], stride=3, padding=\"same\")",
+       "conv2d(f32[2, 8, 8, 8], f32[16, 8, 1, 1])", "conv2d(f32[2, 8, 8, 8], f32[16, 8, 2, 2], stride=2)",
+       "conv2d(f32[1, 8, 12, 12], f32[8, 8, 3, 3])"});
+  std::uint64_t seed = 0;
+  for (const std::vector<std::int64_t>& sizes :
+       {std::vector<std::int64_t>{1}, {2}, {3}, {2, 2}, {2, 3}, {4}}) {
+    const Mesh mesh = testing::mesh_of(sizes);
+    testing::Random random(++seed);
+    EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh, {.jit = true}), "")
+        << "seed " << seed;
+  }
+}
+
 std::vector<std::size_t> firsts() {
   std::vector<std::size_t> all;
   for (std::size_t o = 0; o < op_table().size(); o += kOpsPerProgram) all.push_back(o);

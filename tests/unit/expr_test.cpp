@@ -186,5 +186,20 @@ TEST(Expr, DerivativesOfChoicesAndSteps) {
   EXPECT_TRUE(is_zero(derivative(x(1) * exp(x(1)), 0)));
 }
 
+// A product with 1.0 is the other factor where that is a Float; a comparison would turn from Float to Bool.
+TEST(Expr, FoldingKeepsKinds) {
+  EXPECT_EQ((1.0 * x(0))->fn, Fn::Load);
+  const Expr product = 1.0 * lt(x(0), x(1));
+  EXPECT_EQ(kind_of(product, {Kind::Float, Kind::Float}), Kind::Float);
+  EXPECT_EQ(kind_of(1.0 * index_of(FactorId(0)), {}), Kind::Float);
+}
+
+// As a tree this body has 2^200 leaves.
+TEST(Expr, KindsOfSharedBodiesAreFoundAtOnce) {
+  Expr e = x(0);
+  for (int i = 0; i < 200; ++i) e = e + e;
+  EXPECT_EQ(kind_of(e, {Kind::Int}), Kind::Int);
+}
+
 }  // namespace
 }  // namespace shardc

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <set>
@@ -213,6 +214,31 @@ TEST(LoopNest, NormalFormDropsUnusedOperandsAndOrdersFactors) {
   EXPECT_THAT(normal.reduced(), ElementsAre(FactorId(3)));
   EXPECT_THAT(result_shape(normal), ElementsAre(4, 8));
   EXPECT_EQ(iterations(normal), 96);
+}
+
+TEST(Nest, CountsSaturate) {
+  LoopNest nest{.factors = {}, .inputs = {}, .output = {}, .combine = Combine::None, .body = number(0)};
+  for (int f = 0; f < 3; ++f) nest.factors.push_back({"f" + std::to_string(f), std::int64_t{1} << 40, {}});
+  EXPECT_EQ(iterations(nest), std::numeric_limits<std::int64_t>::max());
+  nest.factors[1].size = 0;
+  EXPECT_EQ(iterations(nest), 0);
+}
+
+// Index arithmetic in one form, and what is always or never so decided.
+TEST(Nest, TidyIndices) {
+  const std::vector<Factor> factors{{"i", 4, {}}, {"j", 3, {}}};
+  const Expr i = index_of(FactorId(0)), j = index_of(FactorId(1));
+  const auto text = [&](const Expr& e) {
+    return to_string(tidy(e, factors), [&](const ExprNode& leaf) {
+      return leaf.fn == Fn::Index ? factors[static_cast<std::size_t>(leaf.index)].name : "x";
+    });
+  };
+  EXPECT_EQ(text(integer(-1) + (integer(1) - j + i) + j), "i");
+  EXPECT_EQ(text(integer(2) * (i - integer(3)) - j), "2 * i - j - 6");
+  EXPECT_EQ(text(where(lt(i, integer(4)), x(0), number(0))), "x");
+  EXPECT_EQ(text(where(le(integer(4), i), x(0), number(0))), "0.0");
+  EXPECT_EQ(text(where(apply(Fn::And, {le(integer(0), i), lt(i - integer(1), j)}), x(0), number(0))),
+            "where(i - 1 < j, x, 0.0)");
 }
 
 }  // namespace

@@ -136,9 +136,24 @@ std::vector<Batched> Batcher::run_node(const Graph& graph, const Node& node,
   }
   if (const auto* repeat = std::get_if<Repeat>(&node.op)) return this->repeat(graph, node, *repeat, operands);
   const auto* nest = std::get_if<LoopNest>(&node.op);
-  CHECK(nest != nullptr, "a node that manual regions do not know");
+  if (nest == nullptr) return refuse(graph, node);
   const Value& result = graph[node.results[0]];
   return {this->nest(*nest, operands, result.type.dtype, result.name)};
+}
+
+std::vector<Batched> Batcher::refuse(const Graph& graph, const Node& node) {
+  if (!refused_) refused_ = node.place;
+  std::vector<Batched> zeros;
+  for (ValueId result : node.results) {
+    const Type& type = graph[result].type;
+    LoopNest nest = empty_nest();
+    nest.body = kind_of(type.dtype) == Kind::Float ? number(0) : integer(0);
+    for (std::int64_t size : type.shape)
+      nest.output.push_back(Affine::of(add_factor(nest, fmt::format("d{}", nest.output.size()), size)));
+    zeros.push_back(made(to_.nest(std::move(nest), {}, type.dtype, graph[result].name),
+                         std::vector<bool>(axes_.size(), false)));
+  }
+  return zeros;
 }
 
 // The op's expansion on local types, batched in turn.
@@ -297,6 +312,7 @@ std::vector<Batched> Batcher::repeat(const Graph& graph, const Node& node, const
       args.push_back(inside.made(body.arg(std::move(made_arg), arg.name, type), varies[i]));
     }
     std::vector<Batched> results = inside.run(local, args);
+    if (!refused_) refused_ = inside.refused_;
     bool settled = true;
     for (std::size_t i = 0; i < carried; ++i) {
       const std::vector<bool> both = either(varies[i], results[i].varies);

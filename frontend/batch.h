@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,8 +54,11 @@ class Batcher {
 
   // The results of a local graph of calls and repeats.
   std::vector<Batched> run(const Graph& local, const std::vector<Batched>& args);
+  // Where a node stands that cannot be in a region; zeros are in its place.
+  const std::optional<Place>& refused() const { return refused_; }
 
  private:
+  std::vector<Batched> refuse(const Graph& graph, const Node& node);
   std::vector<Batched> run_node(const Graph& graph, const Node& node, const std::vector<Batched>& operands);
   std::vector<Batched> expand_call(const Graph& graph, const Node& node, const Call& call,
                                    const std::vector<Batched>& operands);
@@ -73,6 +77,7 @@ class Batcher {
   const std::vector<ManualAxis>& axes_;
   bool training_;
   std::map<std::string, Sharding, std::less<>>& told_;
+  std::optional<Place> refused_;
 };
 
 }  // namespace shardc::frontend

@@ -199,6 +199,7 @@ Op Parser::parse_collective(Scope& scope, Node& node, Collective::Kind kind) {
   using Kind = Collective::Kind;
   Collective collective;
   collective.kind = kind;
+  collective.combine = Combine::None;
   lexer_.next();
   lexer_.expect("(");
   node.operands = {use(scope, lexer_.expect(Token::Kind::Value, "a value, as %x"))};

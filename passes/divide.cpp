@@ -132,7 +132,9 @@ class Divider {
       if (!route) return;
       bytes += static_cast<double>(elements_of(local_shape(type.shape, division.operands[k])) *
                                    bytes_of(type.dtype));
-      if (!seen_before(division.operands, k)) moving += route->seconds;
+      const bool there = seen_before(division.operands, k) || task_.has_form(k, division.operands[k]);
+      // Of equals, the operand moves that others may want in the same form.
+      if (!there) moving += route->seconds * (task_.shared[k] ? 1 - 1e-6 : 1);
     }
     division.result = made();
     bytes += static_cast<double>(elements_of(local_shape(result().type.shape, division.result)) *
@@ -141,7 +143,12 @@ class Divider {
     division.seconds = moving + seconds_of_loop(local_flops(nest_, bytes), bytes, result().type.dtype,
                                                 resharder_.cluster().device);
     if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;
-    if (best_ && division.seconds >= best_->seconds * (1 - 1e-9)) return;
+    // A product or a sum is divided as far as its data is, however small: gathering it to save a message
+    // would surprise whoever wrote the sharding, and be wrong as soon as sizes grow.
+    const std::int64_t divided = nest_.combine == Combine::None ? 1 : ways(used_) * ways(passed_);
+    if (best_ && divided < most_ways_) return;
+    if (best_ && divided == most_ways_ && division.seconds >= best_->seconds * (1 - 1e-9)) return;
+    most_ways_ = divided;
     for (const Factor& factor : nest_.factors) division.axes.push_back(factor.axes);
     best_ = std::move(division);
   }
@@ -178,7 +185,7 @@ class Divider {
       form.partial = present.partial;
       form.pending = present.pending;
     }
-    Axes leaving;
+    Axes leaving = form.partial.empty() ? present.partial : Axes{};  // a partial value may be scattered
     for (std::size_t d = 0; d < present.dims.size(); ++d) {
       const Axes& have = present.dims[d].axes;
       const Axes* limit = limit_of(k, d);
@@ -242,6 +249,7 @@ class Divider {
   std::vector<bool> barred_;   // must stay whole
   Axes all_, used_;
   int tried_ = 0;
+  std::int64_t most_ways_ = 1;  // of the best candidate, where they count
   bool perfect_ = false;
   std::optional<Division> best_;
 };

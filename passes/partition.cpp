@@ -1,6 +1,8 @@
 #include "passes/partition.h"
 
+#include <algorithm>
 #include <map>
+#include <optional>
 
 #include "ir/price.h"
 #include "ir/support/check.h"
@@ -48,17 +50,21 @@ class Partitioner {
 
   // A value in a given form; what was resharded once is not resharded again.
   ValueId in_form(ValueId old, const Sharding& form) {
-    const ValueId value = map_[*old];
+    if (const auto made = find_form(old, form)) return *made;
+    forms_[map_[*old]].push_back(resharder_.apply(to_, map_[*old], form));
+    return forms_[map_[*old]].back();
+  }
+
+  std::optional<ValueId> find_form(ValueId old, const Sharding& form) const {
     const auto fits = [&](ValueId v) {
       const Sharding& sharding = to_.peek()[v].sharding;
       return sharding.dims == form.dims && sharding.partial.empty() == form.partial.empty();
     };
-    if (fits(value)) return value;
-    auto& forms = forms_[value];
-    for (ValueId other : forms)
-      if (fits(other)) return other;
-    forms.push_back(resharder_.apply(to_, value, form));
-    return forms.back();
+    if (fits(map_[*old])) return map_[*old];
+    const auto forms = forms_.find(map_[*old]);
+    if (forms == forms_.end()) return std::nullopt;
+    const auto made = std::find_if(forms->second.begin(), forms->second.end(), fits);
+    return made == forms->second.end() ? std::nullopt : std::optional(*made);
   }
 
   void output(Output output, const Sharding& sharding) {
@@ -72,9 +78,13 @@ class Partitioner {
   void add_nest(const Node& node, const LoopNest& original) {
     const Value& result = graph_[node.results[0]];
     const Sharding wanted = closed(result.sharding);
-    NestTask task{graph_, node, original, {}, true, wanted};
+    const auto has_form = [&](std::size_t k, const Sharding& form) {
+      return find_form(node.operands[k], form).has_value();
+    };
+    NestTask task{graph_, node, original, {}, true, wanted, {}, has_form};
     for (ValueId operand : node.operands) {
       task.present.push_back(form_of(operand));
+      task.shared.push_back(readers_[*operand] > 1);
       if (!task.present.back().partial.empty() && readers_[*operand] > 1) task.may_pass = false;
     }
     Division division = divide(task, resharder_);

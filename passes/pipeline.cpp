@@ -42,14 +42,21 @@ Provenance joined(Provenance step, const Provenance& forward) {
   return step;
 }
 
+// What the forward graph decided, by name: repeats' values too.
+void fix_values(const Graph& sharded, Seeds& seeds) {
+  for (const Value& value : sharded.values)
+    seeds.tensors.insert_or_assign(value.name, Seed{value.sharding, ""});
+  for (const Node& node : sharded.nodes)
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) fix_values(*repeat->body, seeds);
+}
+
 }  // namespace
 
 Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Provenance* why) {
   Seeds all = seeds;
   Provenance first, second;
   const Graph forward = propagate(prepared.forward, mesh, seeds, why != nullptr ? &first : nullptr);
-  for (const Arg& arg : forward.args)
-    all.tensors.insert_or_assign(forward[arg.value].name, Seed{forward[arg.value].sharding, ""});
+  fix_values(forward, all);
   Graph step = propagate(prepared.step, mesh, all, why != nullptr ? &second : nullptr);
   if (why != nullptr) *why = joined(std::move(second), first);
   return step;

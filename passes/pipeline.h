@@ -16,8 +16,8 @@ struct Prepared {
 };
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
 
-// The step's graph with a sharding on every value. The forward graph decides for inputs and parameters;
-// gradients and optimizer states then follow them. `why` receives the origins of the step, then those of the
+// The step's graph with a sharding on every value. The forward graph decides for all that it has;
+// gradients and optimizer states then follow. `why` receives the origins of the step, then those of the
 // forward graph, in which the step's arguments have theirs.
 Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Provenance* why = nullptr);
 

@@ -11,6 +11,7 @@
 
 #include "codegen/cpp_expr.h"
 #include "codegen/kernel.h"
+#include "codegen/sweep_kernel.h"
 #include "codegen/tables.h"
 #include "ir/price.h"
 #include "ir/support/check.h"
@@ -70,13 +71,17 @@ struct Program {
 
   // The name of the function that runs this nest.
   std::string kernel(const LocalNest& nest, const Kernel& made) {
+    const bool product = made.body.find("shardc_gemm(") != std::string::npos;
+    return function(product                         ? "product"
+                    : nest.combine == Combine::None ? "map"
+                                                    : name_of(nest.combine),
+                    made);
+  }
+
+  std::string function(std::string_view kind, const Kernel& made) {
     const std::string key = made.parameters + "{" + made.body;
     auto [it, fresh] = kernels.try_emplace(key);
     if (fresh) {
-      const bool product = made.body.find("shardc_gemm(") != std::string::npos;
-      const std::string kind = product                         ? "product"
-                               : nest.combine == Combine::None ? "map"
-                                                               : std::string(name_of(nest.combine));
       it->second = unique(fmt::format("{}_{}", kind, kernels.size()));
       kernel_text += fmt::format("__attribute__((noinline)) void {}({}) {{\n{}}}\n\n", it->second,
                                  made.parameters, made.body);
@@ -174,6 +179,7 @@ class Level {
       void operator()(const LoopNest& nest) const { level.emit_nest(node, nest); }
       void operator()(const Repeat& repeat) const { level.emit_repeat(n, node, repeat); }
       void operator()(const Collective& collective) const { level.emit_collective(node, collective); }
+      void operator()(const Sweep& sweep) const { level.emit_sweep(node, sweep); }
     };
     std::visit(Visitor{*this, n, node}, node.op);
   }
@@ -216,6 +222,29 @@ class Level {
     line("// " + describe(result));
     in_region(result, flops, bytes,
               fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", ")));
+  }
+
+  void emit_sweep(const Node& node, const Sweep& sweep) {
+    const Value &from = graph_[node.operands[0]], &to = graph_[node.results[0]];
+    const SweptLines lines = swept_lines(sweep, from);
+    double bytes = static_cast<double>(local_bytes(to));
+    for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph_[operand]));
+    const double elements = static_cast<double>(lines.outer * lines.size * lines.inner);
+    line(fmt::format("// {}, by {} along dimension {}", describe(to), name_of(sweep.kind), sweep.dim));
+    std::vector<std::string> arguments;
+    for (ValueId operand : node.operands) arguments.push_back(pointer(operand));
+    if (sweep.kind == Sweep::Kind::Recurrence) {
+      arguments.insert(arguments.begin(), pointer(node.results[0]));
+      const Kernel kernel = recurrence_kernel(sweep, lines, from.type.dtype, node.operands.size() == 2);
+      in_region(to, 2 * elements, bytes,
+                fmt::format("{}({});", p_.function("recurrence", kernel), fmt::join(arguments, ", ")));
+      return;
+    }
+    const std::int64_t count = to.type.shape[static_cast<std::size_t>(sweep.dim)];
+    in_region(to, 0, bytes,
+              fmt::format("shardc_sort_indices({}, {}, {}, {}, {}, {}, {}, {});", arguments[0],
+                          static_cast<int>(from.type.dtype), lines.outer, lines.size, lines.inner,
+                          sweep.reverse ? 1 : 0, count, pointer(node.results[0])));
   }
 
   void emit_collective(const Node& node, const Collective& c) {

@@ -66,10 +66,17 @@ class Batcher {
                      const std::vector<Batched>& operands);
   std::vector<Batched> repeat(const Graph& graph, const Node& node, const Repeat& repeat,
                               std::vector<Batched> operands);
+  std::vector<Batched> body_args(const Graph& local, const std::vector<std::vector<bool>>& varies);
   Batched nest(const LoopNest& local, const std::vector<Batched>& operands, DType dtype,
                const std::string& name);
+  Batched sweep(const Graph& graph, const Node& node, const Sweep& sweep,
+                const std::vector<Batched>& operands);
   Batched widened(const Batched& value, const std::vector<bool>& varies);
+  // A stack as repeats have it, its iterations before the shards; and back.
+  ValueId stacked(const Batched& value);
+  Batched unstacked(ValueId value, const std::vector<bool>& varies, const std::string& name);
   Batched made(ValueId value, std::vector<bool> varies);
+  void tell(ValueId value, const std::vector<bool>& varies, std::size_t before);  // the leading ones
   // Leading factors of the axes over which a value varies, and for each axis the factor (invalid: none).
   std::vector<FactorId> lead(const std::vector<bool>& varies, LoopNest& nest) const;
 

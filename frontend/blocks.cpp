@@ -58,7 +58,7 @@ bool parse_signature(Reporter& reporter, const Yaml& key, Block& block) {
   }
   block.name = {ast->text, ast->head};
   if (!check_name(reporter, block.name, "a block")) return false;
-  if (find_op(ast->text) != nullptr || ast->text == "repeat") {
+  if (find_op(ast->text) != nullptr || ast->text == "repeat" || ast->text == "scan") {
     reporter.error(ast->head, fmt::format("{} is a function of the language already", quoted(ast->text)),
                    "choose another name for the block");
     return false;
@@ -96,9 +96,8 @@ class UseCollector {
   void visit(const Ast& ast) {
     if (ast.is_call("repeat")) {
       repeat(ast);
-    } else if (ast.is_call("manual")) {
-      if (const auto it = ast.items.empty() ? blocks_.end() : blocks_.find(ast.items[0].text);
-          it != blocks_.end())
+    } else if (ast.is_call("scan") || ast.is_call("manual")) {  // parameters serve all iterations and shards
+      if (const auto it = named_block(ast); it != blocks_.end())
         add({&it->second, ast.items[0].span, false, std::nullopt, ""});
     } else if (ast.kind == Ast::Kind::Call && !ast.infix) {
       if (const auto it = blocks_.find(ast.text); it != blocks_.end())
@@ -110,9 +109,14 @@ class UseCollector {
   std::vector<Use> take() { return std::move(uses_); }
 
  private:
+  // The block that the first argument names; a mistake is reported where it is evaluated.
+  Blocks::const_iterator named_block(const Ast& ast) const {
+    const bool named = !ast.items.empty() && ast.items[0].kind == Ast::Kind::Name;
+    return named ? blocks_.find(ast.items[0].text) : blocks_.end();
+  }
+
   void repeat(const Ast& ast) {
-    if (ast.items.empty() || ast.items[0].kind != Ast::Kind::Name) return;  // reported where it is evaluated
-    const auto it = blocks_.find(ast.items[0].text);
+    const auto it = named_block(ast);
     if (it == blocks_.end()) return;
     Use use{&it->second, ast.items[0].span, true, std::nullopt, ""};
     for (std::size_t i = 0; i < ast.keys.size(); ++i) {

@@ -74,21 +74,25 @@ Slots Elaborator::run_block(Frame& frame, const Slots& arguments) {
   return returned;
 }
 
-Values Elaborator::repeat(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
-                          const std::string& base) {
+const Block* Elaborator::named_block(const Ast& ast, std::string_view usage) {
   const auto it = ast.items.empty() ? blocks_.end() : blocks_.find(ast.items[0].text);
   const bool named = !ast.items.empty() && ast.items[0].kind == Ast::Kind::Name && ast.keys[0].empty();
-  if (!named || it == blocks_.end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, block] : blocks_) known.push_back(name);
-    const std::string hint = named ? did_you_mean(ast.items[0].text, known) : "";
-    reporter_.error(
-        named ? ast.items[0].span : ast.span,
-        named ? fmt::format("unknown block {}", quoted(ast.items[0].text)) : "repeat needs a block",
-        hint.empty() ? "write repeat(block, x, times=L)" : hint);
-    return std::nullopt;
-  }
-  const Block& block = it->second;
+  if (named && it != blocks_.end()) return &it->second;
+  std::vector<std::string> known;
+  for (const auto& [name, block] : blocks_) known.push_back(name);
+  const std::string hint = named ? did_you_mean(ast.items[0].text, known) : "";
+  reporter_.error(named ? ast.items[0].span : ast.span,
+                  named ? fmt::format("unknown block {}", quoted(ast.items[0].text))
+                        : fmt::format("{} needs a block", ast.text),
+                  hint.empty() ? fmt::format("write {}", usage) : hint);
+  return nullptr;
+}
+
+Values Elaborator::repeat(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
+                          const std::string& base) {
+  const Block* found = named_block(ast, "repeat(block, x, times=L)");
+  if (found == nullptr) return std::nullopt;
+  const Block& block = *found;
   std::vector<Parameter> wanted = parameters_of(block);
   wanted.push_back({"times"});
   const std::optional<Bound> bound = bind_arguments(

@@ -35,19 +35,9 @@ constexpr CollectiveForm kForms[] = {{"psum", "", true},           {"pmax", "", 
 
 Values Elaborator::manual(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                           const std::string& base) {
-  const bool named = !ast.items.empty() && ast.items[0].kind == Ast::Kind::Name && ast.keys[0].empty();
-  const auto it = named ? blocks_.find(ast.items[0].text) : blocks_.end();
-  if (it == blocks_.end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, block] : blocks_) known.push_back(name);
-    const std::string hint = named ? did_you_mean(ast.items[0].text, known) : "";
-    reporter_.error(
-        named ? ast.items[0].span : ast.span,
-        named ? fmt::format("unknown block {}", quoted(ast.items[0].text)) : "manual needs a block",
-        hint.empty() ? fmt::format("write {}", kForm) : hint);
-    return std::nullopt;
-  }
-  const Block& block = it->second;
+  const Block* found = named_block(ast, kForm);
+  if (found == nullptr) return std::nullopt;
+  const Block& block = *found;
   seen_.insert(&block);
   std::vector<Parameter> wanted;
   for (const Named& arg : block.args) wanted.push_back({arg.name});

@@ -1,4 +1,4 @@
-// The state behind elaborate(): see elaborate.h. Its methods lie in four files, by what they turn into
+// The state behind elaborate(): see elaborate.h. Its methods lie in five files, by what they turn into
 // nodes.
 #pragma once
 
@@ -85,6 +85,8 @@ class Elaborator {
   // The statements of the frame's block; its results.
   Slots run_block(Frame& frame, const Slots& arguments);
   Values repeat(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
+  // The block that the first argument of a repeat or a scan names; else reports, with `usage` as hint.
+  const Block* named_block(const Ast& ast, std::string_view usage);
   Values repeat_block(Frame& frame, const Ast& ast, const Block& block, const std::optional<Slots>& arguments,
                       const std::vector<std::string>& names);
   void add_param(Builder& body, const std::string& name, const ParamSpec& spec, Bindings& params);
@@ -119,6 +121,12 @@ class Elaborator {
   bool resize(const Ast& ast, std::int64_t extra, std::int64_t n, Type& type, Attrs& attrs);
   Values manual_collective(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                            const std::string& base);
+  // --- elaborate_scan.cpp
+  Values scan(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
+  Values scan_block(Frame& frame, const Ast& ast, const Block& block, const struct Scan& scan,
+                    const std::vector<std::string>& names);
+  // How often the block runs: the leading dimension of all that it goes along.
+  std::optional<std::int64_t> iterations_of(const Frame& frame, const Ast& ast, const struct Scan& scan);
 
   Reporter& reporter_;
   const Dims& dims_;

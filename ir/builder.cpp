@@ -87,6 +87,17 @@ std::vector<ValueId> Builder::repeat(Repeat repeat, std::vector<ValueId> operand
   return results;
 }
 
+ValueId Builder::sweep(Sweep sweep, std::vector<ValueId> operands, std::string_view name) {
+  Type made = type(operands.at(0));
+  if (sweep.kind == Sweep::Kind::SortIndices) {
+    made.dtype = DType::I32;
+    if (sweep.count > 0) made.shape.at(static_cast<std::size_t>(sweep.dim)) = sweep.count;
+  }
+  const ValueId result = add_value(name, std::move(made));
+  graph_.nodes.push_back({sweep, std::move(operands), {result}, place_});
+  return result;
+}
+
 ValueId Builder::collective(Collective collective, ValueId operand, Sharding sharding,
                             std::string_view name) {
   const ValueId result = add_value(name, type(operand), std::move(sharding));

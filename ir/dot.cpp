@@ -106,6 +106,9 @@ class DotPrinter {
     if (const auto* collective = std::get_if<Collective>(&node.op))
       return fmt::format("{}{} over {}", results, name_of(collective->kind),
                          mesh_ == nullptr ? "?" : to_string(*mesh_, collective->axes));
+    if (const auto* sweep = std::get_if<Sweep>(&node.op))
+      return fmt::format("{}{} along {}{}", results, name_of(sweep->kind), sweep->dim,
+                         sweep->reverse ? " reverse" : "");
     std::vector<std::string> names;
     for (ValueId operand : node.operands) names.push_back(graph[operand].name);
     return results + shortened(shardc::print(std::get<LoopNest>(node.op), mesh_ ? *mesh_ : Mesh{}, names));

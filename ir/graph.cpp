@@ -38,6 +38,11 @@ std::string_view name_of(Collective::Kind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+std::string_view name_of(Sweep::Kind kind) {
+  constexpr std::array<std::string_view, 2> names = {"recurrence", "sort_indices"};
+  return names[static_cast<std::size_t>(kind)];
+}
+
 std::string to_string(const Init& init) {
   switch (init.kind) {
     case Init::Kind::Zeros:

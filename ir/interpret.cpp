@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 #include "ir/interpret_nest.h"
 #include "ir/op.h"
@@ -139,6 +140,7 @@ class Machine {
       void operator()(const LoopNest& nest) const { m.run_nest(graph, node, nest, env, salt); }
       void operator()(const Repeat& repeat) const { m.run_repeat(graph, node, repeat, env, salt); }
       void operator()(const Collective& c) const { m.run_collective(graph, node, c, env); }
+      void operator()(const Sweep& sweep) const { m.run_sweep(graph, node, sweep, env); }
     };
     std::visit(Visitor{*this, graph, node, env, salt}, node.op);
   }
@@ -228,6 +230,54 @@ class Machine {
     }
     for (std::size_t o = 0; o < carried; ++o) env[*node.results[o]] = state[o];
     for (std::size_t o = 0; o < stacks.size(); ++o) env[*node.results[carried + o]] = stacks[o];
+  }
+
+  // Line by line: the places along the swept dimension, which every device has whole.
+  void run_sweep(const Graph& graph, const Node& node, const Sweep& sweep, Environment& env) const {
+    const Value &from = graph[node.operands[0]], &to = graph[node.results[0]];
+    const auto dim = static_cast<std::size_t>(sweep.dim);
+    const Shape shape = local_shape(from.type.shape, placed(from.sharding));
+    const std::int64_t size = from.type.shape[dim], count = to.type.shape[dim];
+    std::int64_t outer = 1, inner = 1;
+    for (std::size_t d = 0; d < shape.size(); ++d) (d < dim ? outer : inner) *= d == dim ? 1 : shape[d];
+    auto out = std::make_shared<Buffers>();
+    for (std::size_t d = 0; d < static_cast<std::size_t>(devices_); ++d) {
+      std::vector<const Buffer*> in;
+      for (ValueId operand : node.operands) in.push_back(&(*env[*operand])[d]);
+      Buffer made(static_cast<std::size_t>(outer * count * inner));
+      for (std::int64_t line = 0; line < outer * inner; ++line) {
+        const auto at = [&](std::int64_t length, std::int64_t i) {
+          return static_cast<std::size_t>((line / inner * length + i) * inner + line % inner);
+        };
+        const std::vector<double> swept = sweep_line(
+            sweep, size, [&](std::size_t k, std::int64_t i) { return (*in[k])[at(size, i)]; }, in.size());
+        for (std::int64_t i = 0; i < count; ++i) made[at(count, i)] = swept[static_cast<std::size_t>(i)];
+      }
+      out->push_back(std::move(made));
+    }
+    env[*node.results[0]] = std::move(out);
+  }
+
+  static std::vector<double> sweep_line(const Sweep& sweep, std::int64_t size,
+                                        const std::function<double(std::size_t, std::int64_t)>& in,
+                                        std::size_t operands) {
+    std::vector<double> line(static_cast<std::size_t>(size));
+    if (sweep.kind == Sweep::Kind::SortIndices) {
+      std::iota(line.begin(), line.end(), 0.0);
+      std::stable_sort(line.begin(), line.end(), [&](double i, double j) {
+        const double a = in(0, static_cast<std::int64_t>(i)), b = in(0, static_cast<std::int64_t>(j));
+        if (std::isnan(a) || std::isnan(b)) return !std::isnan(a) && std::isnan(b);
+        return sweep.reverse ? a > b : a < b;
+      });
+      return line;
+    }
+    double y = 0;
+    for (std::int64_t step = 0; step < size; ++step) {
+      const std::int64_t i = sweep.reverse ? size - 1 - step : step;
+      y = in(operands - 1, i) + (step == 0 ? 0 : operands == 2 ? in(0, i) * y : y);
+      line[static_cast<std::size_t>(i)] = y;
+    }
+    return line;
   }
 
   static std::shared_ptr<Buffers> slice_of(const Buffers& whole, std::int64_t i, std::int64_t times) {

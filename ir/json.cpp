@@ -109,7 +109,8 @@ class GraphJson {
   }
 
   Json json_of(const Node& node) const {
-    static constexpr std::array<std::string_view, 4> kKinds = {"call", "nest", "repeat", "collective"};
+    static constexpr std::array<std::string_view, 5> kKinds = {"call", "nest", "repeat", "collective",
+                                                               "sweep"};
     Json json = {{"kind", kKinds[node.op.index()]},
                  {"operands", list(node.operands)},
                  {"results", list(node.results)}};
@@ -163,6 +164,13 @@ class GraphJson {
     json["combine"] = name_of(collective.combine);
     json["dim"] = collective.dim;
     json["to"] = collective.to;
+  }
+
+  void add(Json& json, const Node&, const Sweep& sweep) const {
+    json["op"] = name_of(sweep.kind);
+    json["dim"] = sweep.dim;
+    json["reverse"] = sweep.reverse;
+    json["count"] = sweep.count;
   }
 
   const Graph& graph_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <tuple>
+#include <unordered_map>
 #include <utility>
 
 #include "ir/support/check.h"
@@ -112,6 +113,107 @@ std::int64_t iterations(const LoopNest& nest) {
 std::int64_t flops_of(const LoopNest& nest) {
   return product(iterations(nest), flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1));
 }
+
+Expr expression_of(const Affine& a) {
+  Expr e;
+  for (const Term& term : a.terms) {
+    const Expr index = index_of(term.factor);
+    if (!e)
+      e = term.coefficient == 1 ? index : integer(term.coefficient) * index;
+    else if (term.coefficient < 0)
+      e = e - integer(-term.coefficient) * index;
+    else
+      e = e + integer(term.coefficient) * index;
+  }
+  if (!e) return integer(a.offset);
+  return a.offset < 0 ? e - integer(-a.offset) : e + integer(a.offset);
+}
+
+namespace {
+
+class Tidier {
+ public:
+  explicit Tidier(const std::vector<Factor>& factors) : factors_(factors) {}
+
+  Expr tidy(const Expr& e) {
+    if (e->args.empty()) return e;
+    const auto known = done_.find(e.get());
+    if (known != done_.end()) return known->second;
+    Expr result;
+    if (const auto affine = affine_of(e)) {
+      result = expression_of(*affine);
+    } else {
+      std::vector<Expr> args;
+      for (const Expr& arg : e->args) args.push_back(tidy(arg));
+      result = rebuilt(e, std::move(args));
+    }
+    done_.emplace(e.get(), result);
+    return result;
+  }
+
+ private:
+  std::optional<Affine> affine_of(const Expr& e) const {
+    if (e->fn == Fn::Index) return Affine::of(FactorId(static_cast<std::size_t>(e->index)));
+    if (e->fn == Fn::Int) return Affine::constant(e->integer);
+    if (e->fn != Fn::Add && e->fn != Fn::Sub && e->fn != Fn::Mul && e->fn != Fn::Neg) return std::nullopt;
+    const auto a = affine_of(e->args[0]);
+    if (!a) return std::nullopt;
+    if (e->fn == Fn::Neg) return (-1) * *a;
+    const auto b = affine_of(e->args[1]);
+    if (!b) return std::nullopt;
+    if (e->fn == Fn::Add) return *a + *b;
+    if (e->fn == Fn::Sub) return *a + (-1) * *b;
+    if (a->terms.empty()) return a->offset * *b;
+    if (b->terms.empty()) return b->offset * *a;
+    return std::nullopt;
+  }
+
+  std::pair<std::int64_t, std::int64_t> range(const Affine& a) const {
+    std::int64_t low = a.offset, high = a.offset;
+    for (const Term& term : a.terms) {
+      const std::int64_t reach = term.coefficient * (factors_[*term.factor].size - 1);
+      (reach < 0 ? low : high) += reach;
+    }
+    return {low, high};
+  }
+
+  std::optional<bool> decided(const Expr& e) const {
+    if (e->fn != Fn::Le && e->fn != Fn::Lt) return std::nullopt;
+    const auto a = affine_of(e->args[0]), b = affine_of(e->args[1]);
+    if (!a || !b) return std::nullopt;
+    for (const Affine* side : {&*a, &*b})
+      for (const Term& term : side->terms)
+        if (factors_[*term.factor].size == 0) return std::nullopt;
+    const auto [low, high] = range(*a + (-1) * *b);  // a <= b: at most 0; a < b: at most -1
+    const std::int64_t most = e->fn == Fn::Le ? 0 : -1;
+    if (high <= most) return true;
+    if (low > most) return false;
+    return std::nullopt;
+  }
+
+  Expr rebuilt(const Expr& e, std::vector<Expr> args) const {
+    if (const auto known = decided(e)) return apply(Fn::ToBool, {integer(*known)});
+    if (e->fn == Fn::And || e->fn == Fn::Or) {
+      for (std::size_t k = 0; k < 2; ++k)
+        if (const auto known = constant(args[k])) return *known == (e->fn == Fn::And) ? args[1 - k] : args[k];
+    }
+    if (e->fn == Fn::Where)
+      if (const auto known = constant(args[0])) return args[*known ? 1 : 2];
+    return args == e->args ? e : apply(e->fn, std::move(args));
+  }
+
+  static std::optional<bool> constant(const Expr& e) {
+    if (e->fn != Fn::ToBool || e->args[0]->fn != Fn::Int) return std::nullopt;
+    return e->args[0]->integer != 0;
+  }
+
+  const std::vector<Factor>& factors_;
+  std::unordered_map<const ExprNode*, Expr> done_;
+};
+
+}  // namespace
+
+Expr tidy(const Expr& body, const std::vector<Factor>& factors) { return Tidier(factors).tidy(body); }
 
 LoopNest normalize(const LoopNest& nest, std::vector<int>* used) {
   LoopNest result = nest;

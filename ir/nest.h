@@ -44,6 +44,7 @@ struct Affine {
   static Affine constant(std::int64_t value) { return {value, {}}; }
   std::optional<FactorId> plain() const;  // the factor, when the expression is just one factor
 };
+Expr expression_of(const Affine& a);  // as an Int
 Affine operator+(const Affine& a, const Affine& b);
 Affine operator*(std::int64_t k, const Affine& a);
 Affine substitute(const Affine& a, const std::vector<Affine>& by_factor);
@@ -73,6 +74,10 @@ bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size);
 
 std::int64_t iterations(const LoopNest& nest);  // these counts saturate
 std::int64_t flops_of(const LoopNest& nest);
+
+// The same body with index arithmetic in canonical form, and comparisons decided that always or never hold
+// for indices within the factors' sizes.
+Expr tidy(const Expr& body, const std::vector<Factor>& factors);
 
 // The same nest with operands in the order in which the body first loads them, those that it does not load
 // left out, and factors in the order of the result, then the reduced ones. `used` receives the old operand

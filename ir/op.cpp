@@ -25,7 +25,7 @@ const Table& table() {
     Table t;
     // The families, in the order of the documentation.
     for (const auto family : std::array{ops::elementwise, ops::contractions, ops::reductions, ops::shapes,
-                                        ops::indexing, ops::images, ops::networks})
+                                        ops::indexing, ops::sweeps, ops::images, ops::networks, ops::experts})
       for (OpDef& op : family()) t.ops.push_back(std::move(op));
     for (const OpDef& op : t.ops) {
       CHECK(t.by_name.emplace(op.name, t.params.size()).second, "two ops are called {}", op.name);

@@ -92,12 +92,25 @@ std::string sharding_of(const Graph& graph, const Node& node, const LoopNest& ne
   return fmt::format("`{}`: {}", graph[node.results[0]].name, fmt::join(parts, ", "));
 }
 
+std::string sharding_of(const Graph& graph, const Node& node, const Sweep& sweep) {
+  const bool sorts = sweep.kind == Sweep::Kind::SortIndices;
+  return fmt::format("`{}`: dimension {} {}, all others split", graph[node.results[0]].name, sweep.dim,
+                     !sorts             ? "split where it divides, with a recurrence over the devices"
+                     : sweep.count == 0 ? "whole"
+                                        : "split where it divides, with candidates from each device");
+}
+
+template <class Other>
+std::string sharding_of(const Graph&, const Node&, const Other&) {
+  CHECK(false, "an expansion of loop nests and sweeps holds something else");
+}
+
 std::string section(const OpDef& op) {
   const Sample sample = parse_sample(op.samples.front());
   const Graph graph = expansion_of(sample);
   std::vector<std::string> sharding;
   for (const Node& node : graph.nodes)
-    sharding.push_back(sharding_of(graph, node, std::get<LoopNest>(node.op)));
+    sharding.push_back(std::visit([&](const auto& op) { return sharding_of(graph, node, op); }, node.op));
   std::string body = print(graph);
   body = body.substr(body.find('\n') + 1);  // without "graph NAME {"
   body.erase(body.rfind('}'));              // and its end

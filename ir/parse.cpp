@@ -24,6 +24,12 @@ std::optional<Collective::Kind> collective_named(std::string_view name) {
   return std::nullopt;
 }
 
+std::optional<Sweep::Kind> sweep_named(std::string_view name) {
+  for (Sweep::Kind kind : {Sweep::Kind::Recurrence, Sweep::Kind::SortIndices})
+    if (name == name_of(kind)) return kind;
+  return std::nullopt;
+}
+
 std::optional<ValueId> find(const std::map<std::string, ValueId, std::less<>>& values,
                             std::string_view name) {
   const auto it = values.find(name);
@@ -161,6 +167,8 @@ void Parser::parse_node(Scope& scope) {
     node.op = parse_repeat(scope, node);
   } else if (const auto kind = collective_named(start.text)) {
     node.op = parse_collective(scope, node, *kind);
+  } else if (const auto sweep = sweep_named(start.text)) {
+    node.op = parse_sweep(scope, node, *sweep);
   } else {
     node.op = parse_call(scope, node);
   }
@@ -233,6 +241,31 @@ Op Parser::parse_collective(Scope& scope, Node& node, Collective::Kind kind) {
   }
   lexer_.expect(")");
   return collective;
+}
+
+Op Parser::parse_sweep(Scope& scope, Node& node, Sweep::Kind kind) {
+  Sweep sweep;
+  sweep.kind = kind;
+  lexer_.next();
+  lexer_.expect("(");
+  do {
+    node.operands.push_back(use(scope, lexer_.expect(Token::Kind::Value, "a value, as %x")));
+    lexer_.expect(",");
+  } while (lexer_.at(Token::Kind::Value));
+  lexer_.expect("dim");
+  lexer_.expect("=");
+  sweep.dim = static_cast<std::int32_t>(parse_integer(0, kMostDims));
+  while (lexer_.accept(",")) {
+    if (!sweep.reverse && sweep.count == 0 && lexer_.accept("reverse")) {
+      sweep.reverse = true;
+      continue;
+    }
+    lexer_.expect("count");
+    lexer_.expect("=");
+    sweep.count = parse_integer(1, kLargest);
+  }
+  lexer_.expect(")");
+  return sweep;
 }
 
 Op Parser::parse_repeat(Scope& scope, Node& node) {

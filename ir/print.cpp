@@ -166,6 +166,13 @@ class GraphPrinter {
     text += ")";
   }
 
+  void print_op(const Sweep& sweep, const Node&, const Strings& operands) {
+    text += fmt::format("{}({}, dim={}", name_of(sweep.kind), joined(operands), sweep.dim);
+    if (sweep.reverse) text += ", reverse";
+    if (sweep.count != 0) text += fmt::format(", count={}", sweep.count);
+    text += ")";
+  }
+
   const Graph& graph_;
   const Mesh* mesh_;  // none: shardings are left out
   std::string indent_;

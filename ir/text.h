@@ -17,6 +17,8 @@
 //       %r: f32[i=4, j=64] = ...
 //       yield %r, act = %a                                             outputs may have names
 //     }
+//     %p: f32[4, 64] = recurrence(%a, %b, dim=1, reverse)              sweeps (graph.h); %a may be missing
+//     %o: i32[4, 8] = sort_indices(%b, dim=1, count=8)                 reverse and count may be missing
 //     %z: f32[4, 64] = all_reduce(%m, axes=[data], combine=sum)        collectives need the mesh
 //     %s: f32[4, 64] = reduce_scatter(%m, axes=[data], combine=sum, dim=0)
 //     %g: f32[4, 64] = all_gather(%s, axes=[data], dim=0)

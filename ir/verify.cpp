@@ -32,6 +32,7 @@ std::string_view kind_of(const Op& op) {
     std::string_view operator()(const LoopNest&) const { return "loop nest"; }
     std::string_view operator()(const Repeat&) const { return "repeat"; }
     std::string_view operator()(const Collective& collective) const { return name_of(collective.kind); }
+    std::string_view operator()(const Sweep& sweep) const { return name_of(sweep.kind); }
   };
   return std::visit(Visitor{}, op);
 }
@@ -155,6 +156,7 @@ void Verifier::verify_node(const Node& node) {
   if (const auto* call = std::get_if<Call>(&node.op)) verify_call(node, *call);
   if (const auto* nest = std::get_if<LoopNest>(&node.op)) verify_nest(node, *nest);
   if (const auto* repeat = std::get_if<Repeat>(&node.op)) verify_repeat(node, *repeat);
+  if (const auto* sweep = std::get_if<Sweep>(&node.op)) verify_sweep(node, *sweep);
   if (const auto* collective = std::get_if<Collective>(&node.op)) {
     if (stage_ != Stage::Spmd) fault("a collective has no meaning on one device");
     if (local_) verify_collective(node, *collective);
@@ -164,6 +166,34 @@ void Verifier::verify_node(const Node& node) {
 void Verifier::verify_call(const Node&, const Call& call) {
   if (stage_ != Stage::Model) fault("a call is left");
   if (find_op(call.op) == nullptr) fault("there is no such op");
+}
+
+void Verifier::verify_sweep(const Node& node, const Sweep& sweep) {
+  const bool sorts = sweep.kind == Sweep::Kind::SortIndices;
+  const std::size_t faults = faults_.size();
+  if (node.results.size() != 1) fault("{} results", node.results.size());
+  if (node.operands.empty() || node.operands.size() > (sorts ? 1 : 2))
+    return fault("{} operands", node.operands.size());
+  const Type& operand = value(node.operands[0]).type;
+  if (operand.dtype != DType::F32 && operand.dtype != DType::I32 && operand.dtype != DType::I64)
+    fault("works on f32, i32 and i64, not on {}", to_string(operand));
+  if (sweep.dim < 0 || static_cast<std::size_t>(sweep.dim) >= operand.rank())
+    return fault("dim={} for {}", sweep.dim, to_string(operand));
+  Type wanted = operand;
+  std::int64_t& size = wanted.shape[static_cast<std::size_t>(sweep.dim)];
+  if (sorts) {
+    wanted.dtype = DType::I32;
+    if (sweep.count < 0 || sweep.count > size) fault("count={} of {} elements", sweep.count, size);
+    if (sweep.count > 0) size = sweep.count;
+  } else {
+    if (sweep.count != 0) fault("count={} of a recurrence", sweep.count);
+    for (ValueId other : node.operands)
+      if (value(other).type != operand)
+        fault("operands of types {} and {}", to_string(operand), to_string(value(other).type));
+  }
+  if (value(node.results[0]).type != wanted)
+    fault("makes {} and not {}", to_string(wanted), to_string(value(node.results[0]).type));
+  if (faults_.size() == faults && local_) verify_local_sweep(node, sweep);
 }
 
 void Verifier::verify_repeat(const Node& node, const Repeat& repeat) {

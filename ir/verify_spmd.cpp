@@ -268,6 +268,14 @@ void Verifier::expect_layout(const Sharding& found, const Sharding& expected, st
           to_string(mesh_, layout_of(expected)));
 }
 
+// The swept dimension is whole, and all tensors are split alike.
+void Verifier::verify_local_sweep(const Node& node, const Sweep& sweep) {
+  const Sharding& result = value(node.results[0]).sharding;
+  if (const Axes& axes = result.dims[static_cast<std::size_t>(sweep.dim)].axes; !axes.empty())
+    fault("sweeps dimension {}, which is split by {}", sweep.dim, to_string(mesh_, axes));
+  for (ValueId operand : node.operands) expect_layout(value(operand).sharding, result, name(operand));
+}
+
 // An iteration works on slices: what is stacked is not split along the iterations.
 void Verifier::verify_local_repeat(const Node& node, const Repeat& repeat) {
   const Graph& body = *repeat.body;

@@ -213,11 +213,7 @@ class Fuser {
     const Expr value = substitute(stored(producer.nest.body, dtype, kinds_of(r_.to(), producer.operands)),
                                   [&](const ExprNode& leaf) {
                                     if (leaf.fn == Fn::Load) return x(base + leaf.index);
-                                    const Affine& a = by_factor[static_cast<std::size_t>(leaf.index)];
-                                    Expr e = integer(a.offset);
-                                    for (const Term& term : a.terms)
-                                      e = e + integer(term.coefficient) * index_of(term.factor);
-                                    return e;
+                                    return expression_of(by_factor[static_cast<std::size_t>(leaf.index)]);
                                   });
     fused.body = substitute(fused.body, [&](const ExprNode& leaf) {
       if (leaf.fn == Fn::Index) return index_of(FactorId(static_cast<std::size_t>(leaf.index)));

@@ -7,6 +7,7 @@
 #include "ir/price.h"
 #include "ir/support/check.h"
 #include "passes/divide.h"
+#include "passes/split_sweeps.h"
 
 namespace shardc::passes {
 namespace {
@@ -40,6 +41,8 @@ class Partitioner {
       to_.set_place(node.place);
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) {
         add_nest(node, *nest);
+      } else if (const auto* sweep = std::get_if<Sweep>(&node.op)) {
+        add_sweep(node, *sweep);
       } else {
         const auto* repeat = std::get_if<Repeat>(&node.op);
         CHECK(repeat != nullptr, "only lowered graphs are partitioned");
@@ -100,6 +103,18 @@ class Partitioner {
     map_[*node.results[0]] = waits ? value : resharder_.apply(to_, value, wanted);
   }
 
+  // Every device goes through its lines from end to end.
+  void add_sweep(const Node& node, const Sweep& sweep) {
+    const Value& result = graph_[node.results[0]];
+    Sharding form = closed(result.sharding);
+    form.dims[static_cast<std::size_t>(sweep.dim)].axes.clear();
+    std::vector<ValueId> operands;
+    for (ValueId operand : node.operands) operands.push_back(in_form(operand, form));
+    const ValueId value = to_.sweep(sweep, std::move(operands), result.name);
+    to_.set_sharding(value, form);
+    map_[*node.results[0]] = resharder_.apply(to_, value, closed(result.sharding));
+  }
+
   static Sharding outside(const Sharding& sharding, bool stack) {
     Sharding result = closed(sharding);
     if (stack) result.dims.insert(result.dims.begin(), DimSharding{});
@@ -149,7 +164,8 @@ SpmdProgram partition(const Graph& sharded, const Mesh& mesh) {
   return partition(sharded, mesh, plain_cluster(mesh.devices()));
 }
 
-SpmdProgram partition(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
+SpmdProgram partition(const Graph& given, const Mesh& mesh, const Cluster& cluster) {
+  const Graph sharded = split_sweeps(given);
   Builder to(sharded.name);
   Resharder resharder(mesh, cluster);
   Partitioner partitioner(sharded, to, resharder);

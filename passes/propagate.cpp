@@ -122,6 +122,7 @@ class Propagation {
         add_barrier(base + v, barrier->second);
     for (const Node& node : graph.nodes) {
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) add_nest(graph, node, *nest, base);
+      if (const auto* sweep = std::get_if<Sweep>(&node.op)) add_sweep(graph, node, *sweep, base);
       if (const auto* repeat = std::get_if<Repeat>(&node.op))
         add_repeat(node, *repeat, base, add_level(*repeat->body));
     }
@@ -187,6 +188,22 @@ class Propagation {
     link(nest.output, node.results[0], base + *node.results[0]);
     for (std::size_t k = 0; k < node.operands.size(); ++k)
       link(nest.inputs[k], node.operands[k], read(base + *node.operands[k]));
+    rules_.push_back(std::move(rule));
+  }
+
+  // All dimensions pass through; so does that of a recurrence, which goes on from device to device.
+  void add_sweep(const Graph& graph, const Node& node, const Sweep& sweep, std::size_t base) {
+    Rule rule{.elementwise = true,
+              .what = std::string(name_of(sweep.kind)),
+              .result = graph[node.results[0]].name,
+              .place = node.place};
+    const Shape& shape = graph[node.operands[0]].type.shape;
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+      if (sweep.kind == Sweep::Kind::SortIndices && d == static_cast<std::size_t>(sweep.dim)) continue;
+      Group group{shape[d], {{base + *node.results[0], d}}};
+      for (ValueId operand : node.operands) group.links.push_back({read(base + *operand), d});
+      rule.groups.push_back(std::move(group));
+    }
     rules_.push_back(std::move(rule));
   }
 

@@ -48,6 +48,10 @@ std::vector<bool> active_values(const Graph& graph, const std::vector<bool>& act
           active_values(*repeat->body, body_activity(*repeat, pick(active, node.operands)));
       for (std::size_t i = 0; i < node.results.size(); ++i)
         active[*node.results[i]] = inside[*repeat->body->outputs[i].value];
+    } else if (std::holds_alternative<Sweep>(node.op)) {  // indices are no floats
+      const std::vector<bool> any = pick(active, node.operands);
+      active[*node.results[0]] =
+          std::find(any.begin(), any.end(), true) != any.end() && is_float(graph, node.results[0]);
     } else {
       CHECK(false, "only lowered graphs are differentiated");
     }
@@ -250,6 +254,8 @@ Tape::Cotangents Tape::replay(Builder& to, Cotangents known,
     to.set_place(node.place);
     if (const auto* nest = std::get_if<LoopNest>(&node.op))
       replay_nest(to, node, *nest, known, load);
+    else if (const auto* sweep = std::get_if<Sweep>(&node.op))
+      replay_sweep(to, node, *sweep, known, load);
     else
       replay_repeat(to, n, node, std::get<Repeat>(node.op), known, load);
   }
@@ -268,6 +274,47 @@ void Tape::replay_nest(Builder& to, const Node& node, const LoopNest& nest, Cota
     if (!active_[*node.operands[k]]) continue;
     if (const auto cotangent = vjp(to, in, k, load)) add(to, known, node.operands[k], *cotangent);
   }
+}
+
+namespace {
+
+// body(left, right), where `right` is read `shift` further along `dim`; 0 outside. One operand: it is
+// shifted.
+ValueId beside(Builder& to, const Expr& body, const std::vector<ValueId>& operands, std::size_t dim,
+               std::int64_t shift, const std::string& name) {
+  const Type type = to.type(operands[0]);
+  LoopNest nest{.factors = {}, .inputs = {}, .output = {}, .combine = Combine::None, .body = body};
+  for (std::size_t d = 0; d < type.rank(); ++d) {
+    nest.factors.push_back({"d" + std::to_string(d), type.shape[d], {}});
+    nest.output.push_back(Affine::of(FactorId(d)));
+  }
+  nest.inputs.assign(operands.size(), nest.output);
+  nest.inputs.back()[dim].offset = shift;
+  return to.nest(std::move(nest), operands, type.dtype, name);
+}
+
+}  // namespace
+
+// y[i] = a[i] y[i-1] + b[i]: the cotangent S of all that y[i] goes into is a recurrence the other way,
+// S[i] = dy[i] + a[i+1] S[i+1], and db = S, da[i] = S[i] y[i-1].
+void Tape::replay_sweep(Builder& to, const Node& node, const Sweep& sweep, Cotangents& known,
+                        const std::function<ValueId(ValueId)>& load) const {
+  const bool gated = node.operands.size() == 2;
+  const ValueId a = node.operands.front(), b = node.operands.back();
+  const auto dim = static_cast<std::size_t>(sweep.dim);
+  const std::int64_t next = sweep.reverse ? -1 : 1;
+  std::vector<ValueId> operands{known.at(node.results[0])};
+  if (gated) {
+    const std::string name = graph_[a].name + ".next";
+    operands.insert(operands.begin(), beside(to, x(0), {load(map_[*a])}, dim, next, name));
+  }
+  Sweep back = sweep;
+  back.reverse = !sweep.reverse;
+  const ValueId sum = to.sweep(back, std::move(operands), "d" + graph_[b].name);
+  if (gated && active_[*a])
+    add(to, known, a,
+        beside(to, x(0) * x(1), {sum, load(map_[*node.results[0]])}, dim, -next, "d" + graph_[a].name));
+  if (active_[*b]) add(to, known, b, sum);
 }
 
 void Tape::replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat,

@@ -43,6 +43,8 @@ class Tape {
   void record_repeat(std::size_t index, const Node& node, const Repeat& repeat);
   void replay_nest(Builder& to, const Node& node, const LoopNest& nest, Cotangents& known,
                    const std::function<ValueId(ValueId)>& load) const;
+  void replay_sweep(Builder& to, const Node& node, const Sweep& sweep, Cotangents& known,
+                    const std::function<ValueId(ValueId)>& load) const;
   void replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat,
                      Cotangents& known, const std::function<ValueId(ValueId)>& load) const;
   void add(Builder& to, Cotangents& known, ValueId old, ValueId cotangent) const;

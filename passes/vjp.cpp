@@ -10,12 +10,6 @@
 namespace shardc::passes {
 namespace {
 
-Expr expression_of(const Affine& a) {
-  Expr e = integer(a.offset);
-  for (const Term& term : a.terms) e = e + integer(term.coefficient) * index_of(term.factor);
-  return e;
-}
-
 // The result access of a gradient nest, and what had to be done to the index space to get it. A dimension of
 // the operand that the nest does not walk as a whole is solved for what moves along it:
 //
@@ -325,7 +319,9 @@ std::optional<ValueId> vjp(Builder& to, const VjpInput& in, std::size_t k,
       extremum ? std::vector<bool>(nest.factors.size(), false) : harmless_factors(in, slope);
   if (const Expr condition = target.condition(harmless)) body = where(condition, body, number(0));
 
-  LoopNest gradient{target.factors(), {}, target.output(), Combine::Sum, body};
+  const std::vector<Factor> factors = target.factors();
+  body = tidy(body, factors);
+  LoopNest gradient{factors, {}, target.output(), Combine::Sum, body};
   for (const Access& access : accesses) gradient.inputs.push_back(target.rewrite(access));
   if (gradient.reduced().empty()) gradient.combine = Combine::None;
 

@@ -1,6 +1,7 @@
 #include "planner/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ir/price.h"
 #include "ir/support/check.h"
@@ -15,6 +16,7 @@ class Walker {
   void walk(const Graph& graph, double times) {
     for (const Node& node : graph.nodes) {
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) add_nest(graph, node, *nest, times);
+      if (const auto* sweep = std::get_if<Sweep>(&node.op)) add_sweep(graph, node, *sweep, times);
       if (const auto* repeat = std::get_if<Repeat>(&node.op))
         walk(*repeat->body, times * static_cast<double>(repeat->times));
       if (const auto* collective = std::get_if<Collective>(&node.op))
@@ -31,6 +33,19 @@ class Walker {
     const double work = local_flops(nest, bytes);
     flops += times * work;
     compute += times * seconds_of_loop(work, bytes, graph[node.results[0]].type.dtype, cluster_.device);
+  }
+
+  // A multiplication and an addition per element; sorting counts its comparisons.
+  void add_sweep(const Graph& graph, const Node& node, const Sweep& sweep, double times) {
+    double bytes = static_cast<double>(local_bytes(graph[node.results[0]]));
+    for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph[operand]));
+    const Value& swept = graph[node.operands[0]];
+    const auto size = static_cast<double>(swept.type.shape[static_cast<std::size_t>(sweep.dim)]);
+    const double each = sweep.kind == Sweep::Kind::SortIndices ? std::log2(std::max(size, 2.0)) : 2;
+    const double work =
+        each * static_cast<double>(elements_of(local_shape(swept.type.shape, swept.sharding)));
+    flops += times * work;
+    compute += times * seconds_of_loop(work, bytes, swept.type.dtype, cluster_.device);
   }
 
   void add_collective(const Graph& graph, const Node& node, const Collective& c, double times) {

@@ -133,6 +133,12 @@ void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc
 void shardc_gemm(int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a, shardc_i64 lda,
                  const float* b, shardc_i64 ldb, int accumulate, float* c, shardc_i64 ldc);
 
+/* indices [outer, count, inner]: of each of the lines x[o, :, i] of `size` elements (f32, i32 or i64), the
+ * places of the `count` first in ascending or descending order; equal elements in order of place, NaN last.
+ */
+void shardc_sort_indices(const void* x, int dtype, shardc_i64 outer, shardc_i64 size, shardc_i64 inner,
+                         int descending, shardc_i64 count, shardc_i32* indices);
+
 /* Called around each region when profiling; self->profiling is 0 otherwise and the calls are cheap. */
 void shardc_enter(shardc_rank* self, int region);
 void shardc_leave(shardc_rank* self, int region);

@@ -203,12 +203,6 @@ Access straight(std::size_t rank) {
   return access;
 }
 
-Expr expression_of(const Affine& index) {
-  Expr e = integer(index.offset);
-  for (const Term& term : index.terms) e = e + integer(term.coefficient) * index_of(term.factor);
-  return e;
-}
-
 Expr inside(const LoopNest& nest, const Access& access, const Shape& shape) {
   Expr all;
   for (std::size_t d = 0; d < access.size(); ++d) {

@@ -16,8 +16,10 @@ std::vector<OpDef> contractions();
 std::vector<OpDef> reductions();
 std::vector<OpDef> shapes();
 std::vector<OpDef> indexing();
+std::vector<OpDef> sweeps();
 std::vector<OpDef> images();
 std::vector<OpDef> networks();
+std::vector<OpDef> experts();
 
 using Values = std::vector<ValueId>;
 
@@ -77,8 +79,7 @@ Access straight(std::size_t rank);
 // Index of dimension `axis` of the result.
 inline FactorId factor(std::size_t axis) { return FactorId(axis); }
 
-// An index as an expression, and whether it lies in 0..size-1; null: it always does.
-Expr expression_of(const Affine& index);
+// Do all indices of an access lie inside? Null: they always do.
 Expr inside(const LoopNest& nest, const Access& access, const Shape& shape);
 
 // The elements of `x` in row-major order, in another shape of as many elements.

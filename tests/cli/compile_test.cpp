@@ -75,7 +75,8 @@ TEST_P(Compiled, SourceIsCleanCpp) {
 }
 INSTANTIATE_TEST_SUITE_P(Examples, Compiled,
                          ::testing::Values("mlp", "gpt-tiny", "llama-tiny", "vit-tiny", "encoder-decoder",
-                                           "gpt2-small"),
+                                           "gpt2-small", "resnet-tiny", "unet-tiny", "moe-tiny", "rnn-tiny",
+                                           "linear-attention-tiny", "jacobi", "cg"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

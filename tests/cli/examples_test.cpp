@@ -10,8 +10,10 @@
 namespace shardc::testing {
 namespace {
 
-const std::vector<std::string> kExamples = {"mlp",      "gpt-tiny",        "llama-tiny",
-                                            "vit-tiny", "encoder-decoder", "gpt2-small"};
+const std::vector<std::string> kTrained = {
+    "mlp",         "gpt-tiny",  "llama-tiny", "vit-tiny", "encoder-decoder",      "gpt2-small",
+    "resnet-tiny", "unet-tiny", "moe-tiny",   "rnn-tiny", "linear-attention-tiny"};
+const std::vector<std::string> kForward = {"jacobi", "cg"};
 
 struct Spread {
   std::string mesh;
@@ -37,8 +39,9 @@ std::string example_name(const ::testing::TestParamInfo<std::string>& info) { re
 
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
-  for (const std::string& example : kExamples)
-    for (const Spread& spread : kMeshes) cases.push_back({example, spread});
+  for (const auto* examples : {&kTrained, &kForward})
+    for (const std::string& example : *examples)
+      for (const Spread& spread : kMeshes) cases.push_back({example, spread});
   return cases;
 }
 
@@ -86,6 +89,7 @@ TEST_P(CheckUnderMpi, AgreesWithTheReference) {
 INSTANTIATE_TEST_SUITE_P(Some, CheckUnderMpi,
                          ::testing::Values(Case{"mlp", {"data=3", 3}},
                                            Case{"gpt-tiny", {"data=2,model=2", 4}},
+                                           Case{"moe-tiny", {"data=1,model=2", 2}}, Case{"cg", {"data=3", 3}},
                                            Case{"encoder-decoder", {"data=1,model=2", 2}}),
                          case_name);
 
@@ -120,13 +124,13 @@ void expect_trains_alike(const std::string& example, const std::vector<Spread>& 
 
 class Training : public ::testing::TestWithParam<std::string> {};
 TEST_P(Training, IsTheSameOnAMesh) { expect_trains_alike(GetParam(), {{"data=2,model=2", 4}}, true); }
-INSTANTIATE_TEST_SUITE_P(Small, Training, ::testing::ValuesIn(kExamples), example_name);
+INSTANTIATE_TEST_SUITE_P(Small, Training, ::testing::ValuesIn(kTrained), example_name);
 
 class SlowTraining : public ::testing::TestWithParam<std::string> {};
 TEST_P(SlowTraining, IsTheSameOnEveryMesh) {
   expect_trains_alike(GetParam(), {kMeshes.begin() + 1, kMeshes.end()}, GetParam() == "gpt2-small");
 }
-INSTANTIATE_TEST_SUITE_P(FullSize, SlowTraining, ::testing::ValuesIn(kExamples), example_name);
+INSTANTIATE_TEST_SUITE_P(FullSize, SlowTraining, ::testing::ValuesIn(kTrained), example_name);
 
 TEST(TrainingUnderMpi, IsTheSameAsAlone) {
   const auto job = [](const Words& words) { return mpirun_shardc(3, words); };

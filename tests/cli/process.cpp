@@ -170,6 +170,13 @@ Words small_example(const std::string& name) {
       {"vit-tiny", "B=4,G=3,P=2,C=3,E=16,H=4,D=4,F=32,L=2,N=7"},
       {"encoder-decoder", "B=4,S=6,T=5,V=24,E=16,H=4,D=4,F=32,L=2"},
       {"gpt2-small", "B=2,S=16,V=128,E=32,H=4,D=8,F=64,L=2"},
+      {"resnet-tiny", "B=4,C=2,W=5,K=4,L=1,N=5"},
+      {"unet-tiny", "B=4,C=2,W=6,K=4,G=2"},
+      {"moe-tiny", "B=2,S=6,V=20,E=8,H=2,D=4,F=8,X=3,L=2"},
+      {"rnn-tiny", "B=4,S=5,V=10,E=4,H=6"},
+      {"linear-attention-tiny", "B=4,S=10,V=12,E=8,H=2,D=4,F=8,L=2"},
+      {"jacobi", "N=10,T=50"},
+      {"cg", "N=10,T=8"},
   };
   return {example(name), "--set", sizes.at(name)};
 }

@@ -89,7 +89,8 @@ class Maker {
     static const std::vector<Move> moves = {
         &Maker::unary,  &Maker::unary,    &Maker::binary,    &Maker::binary, &Maker::binary, &Maker::einsum,
         &Maker::einsum, &Maker::einsum,   &Maker::reduction, &Maker::shapes, &Maker::shapes, &Maker::indexing,
-        &Maker::choice, &Maker::networks, &Maker::networks,  &Maker::whole,  &Maker::halves, &Maker::block};
+        &Maker::choice, &Maker::networks, &Maker::networks,  &Maker::whole,  &Maker::halves, &Maker::block,
+        &Maker::moves,  &Maker::grids,    &Maker::sweeps};
     (this->*r_.pick(moves))();
   }
 
@@ -256,6 +257,101 @@ class Maker {
         Shape wide = s;
         wide.insert(wide.begin(), r_.pick(sizes_));
         try_call("broadcast_to", {v}, {{"shape", list(wide)}});
+      }
+    }
+  }
+
+  // Elements moved, repeated, or chosen one by one.
+  void moves() {
+    const ValueId v = any_of_rank(1);
+    const std::int64_t axis = some_axis(v);
+    switch (r_.below(6)) {
+      case 0:
+        try_call("flip", {v}, {{"axis", {axis}}});
+        return;
+      case 1:
+        try_call("roll", {v}, {{"shift", {r_.between(-3, 3)}}, {"axis", {axis}}});
+        return;
+      case 2:
+        try_call("tile", {v}, {{"reps", {r_.between(1, 3)}}});
+        return;
+      case 3:
+        try_call("repeat_elements", {v}, {{"repeats", {r_.between(1, 3)}}, {"axis", {axis}}});
+        return;
+      default: {
+        Shape s = shape(v);
+        const std::int64_t size = std::max<std::int64_t>(s[static_cast<std::size_t>(axis)], 1);
+        s[static_cast<std::size_t>(axis)] = r_.pick(sizes_);
+        const ValueId at = indices(s, size);
+        if (!at.valid()) return;
+        if (r_.chance(50))
+          try_call("take_along_axis", {v, at}, {{"axis", {axis}}});
+        else
+          try_call("scatter_add", {v, at, param(s)}, {{"axis", {axis}}});
+      }
+    }
+  }
+
+  // Windows, with strides and gaps, in groups of channels.
+  void grids() {
+    const bool plane = r_.chance(60);
+    const std::int64_t groups = r_.chance(70) ? 1 : 2;
+    const std::int64_t in = groups * r_.between(1, 2), out = groups * r_.between(1, 2);
+    Shape image{r_.between(1, 4), in, r_.between(3, 7)}, kernel{out, in / groups, r_.between(1, 3)};
+    if (plane) image.push_back(r_.between(3, 5));
+    if (plane) kernel.push_back(r_.between(1, 3));
+    const ValueId v = param(image);
+    Attr padding = r_.chance(30) ? text("same") : Attr{r_.between(0, 2)};
+    Attrs attrs{{"stride", {r_.between(1, 3)}}, {"padding", std::move(padding)}};
+    if (r_.chance(60)) {
+      attrs["groups"] = {groups};
+      attrs["dilation"] = {r_.between(1, 2)};
+      const auto y = try_call(plane ? "conv2d" : "conv1d", {v, param(kernel), param({out})}, attrs);
+      if (y && r_.chance(40)) try_call("batch_norm", {*y, param({out}), param({out})}, {{"eps", {0.1}}});
+      return;
+    }
+    if (r_.chance(40)) {
+      attrs["kernel"] = {r_.between(1, 3)};
+      try_call(r_.chance(50) ? "max_pool2d" : "avg_pool2d", {v}, attrs);
+      return;
+    }
+    const AttrList offsets{list({-1, 1}), list({0, -2}), list({1, 0})};
+    try_call("stencil", {v}, {{"offsets", {offsets}}, {"weights", {AttrList{{0.5}, {-0.25}, {0.75}}}}});
+    if (r_.chance(30)) try_call("upsample", {v});
+  }
+
+  // Along a dimension. What is sorted is raw, since neighbours in rank that differ by rounding change places.
+  void sweeps() {
+    const ValueId v = any_of_rank(1), raw_one = some_raw();
+    const Attr axis{some_axis(v)}, reverse{r_.chance(40)};
+    switch (r_.below(6)) {
+      case 0:
+        try_call("cumsum", {v}, {{"axis", axis}, {"reverse", reverse}});
+        return;
+      case 1:
+        if (const auto small = try_call("tanh", {v}))
+          try_call("cumprod", {*small}, {{"axis", axis}, {"reverse", reverse}});
+        return;
+      case 2:
+      case 3:
+        if (const auto gate = try_call("sigmoid", {partner(v)}))
+          try_call("linear_scan", {*gate, v}, {{"axis", axis}, {"reverse", reverse}});
+        return;
+      case 4: {
+        if (shape(raw_one).empty()) return;
+        const Attr along{some_axis(raw_one)};
+        if (r_.chance(50))
+          try_call("sort", {raw_one}, {{"axis", along}, {"descending", reverse}});
+        else
+          try_call("top_k", {raw_one}, {{"k", {r_.between(1, 2)}}, {"axis", along}});
+        return;
+      }
+      default: {
+        const Shape heads{r_.between(1, 2), r_.between(1, 7), r_.between(1, 2), 2};
+        std::vector<ValueId> operands{param(heads), param(heads), param(heads)};
+        const auto decay = try_call("sigmoid", {param({heads[0], heads[1], heads[2]})});
+        if (decay && r_.chance(60)) operands.push_back(*decay);
+        try_call("linear_attention", operands, {{"chunk", {r_.between(1, 4)}}});
       }
     }
   }

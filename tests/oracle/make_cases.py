@@ -287,6 +287,61 @@ cases(lambda: f64(np.indices((2, 3))[0]), "iota([2, 3], dtype=\"f32\")")
 cases(np.zeros_like, "zeros_like(f32[2, 3])", "zeros_like(bool[2])")
 cases(np.ones_like, "ones_like(f32[2, 3])", "ones_like(i32[2])")
 
+# --- sweeps ------------------------------------------------------------------------------------------------
+
+
+def whole(function):
+    """Sums of small integers stay i32 here; NumPy widens them."""
+    return lambda x: function(x) if x.dtype == np.float64 else i32(function(x))
+
+
+cases(whole(lambda x: np.cumsum(x, -1)), "cumsum(f32[3, 4])", "cumsum(i32[2, 5])", "cumsum(bool[6])",
+      "cumsum(f32[2, 0])")
+cases(lambda x: np.cumsum(x[::-1], 0)[::-1], "cumsum(f32[6, 2], axis=0, reverse=true)")
+cases(whole(lambda x: np.cumprod(x, -1)), "cumprod(f32[3, 4])", "cumprod(i32[4])")
+cases(lambda x: np.cumprod(x[::-1], 0)[::-1], "cumprod(f32[6, 2], axis=0, reverse=true)")
+
+
+def linear_scan(a, b, axis=-1, reverse=False):
+    a, b = (np.moveaxis(x, axis, 0) for x in np.broadcast_arrays(a, b))
+    y, state = np.zeros(b.shape), np.zeros(b.shape[1:])
+    for i in range(len(b))[::-1] if reverse else range(len(b)):
+        state = y[i] = a[i] * state + b[i]
+    return np.moveaxis(y, 0, axis)
+
+
+cases(linear_scan, "linear_scan(f32[3, 4], f32[3, 4])", "linear_scan(f32[4], f32[2, 4])")
+cases(lambda a, b: linear_scan(a, b, 1, True), "linear_scan(f32[6, 1], f32[2, 6, 3], axis=1, reverse=true)")
+cases(lambda x: np.sort(x, -1), "sort(f32[3, 4])", "sort(i32[5])", "sort(bool[4])")
+cases(lambda x: -np.sort(-x, 0), "sort(f32[6, 2], axis=0, descending=true)")
+cases(lambda x: i32(np.argsort(x, -1, kind="stable")), "argsort(f32[3, 4])")
+cases(lambda x: i32(np.argsort(-x, 0, kind="stable")), "argsort(i32[6, 2] < 3, axis=0, descending=true)")
+
+
+def top_k(x, k, axis=-1):
+    places = np.take(np.argsort(-x, axis, kind="stable"), range(k), axis)
+    return np.take_along_axis(x, places, axis), i32(places)
+
+
+cases(lambda x: top_k(x, 2), "top_k(f32[3, 8], 2)")
+cases(lambda x: top_k(x, 3, 0), "top_k(i32[12, 2] < 4, 3, axis=0)")
+cases(lambda x: top_k(x, 4), "top_k(f32[4], 4)")
+
+
+def linear_attention(q, k, v, decay=None):
+    y, state = np.zeros(v.shape), np.zeros((*q[:, 0].shape, v.shape[-1]))
+    for t in range(q.shape[1]):
+        if decay is not None:
+            state = state * decay[:, t, :, None, None]
+        state = state + k[:, t, :, :, None] * v[:, t, :, None, :]
+        y[:, t] = np.einsum("bhd,bhde->bhe", q[:, t], state)
+    return y
+
+
+cases(linear_attention, "linear_attention(f32[2, 4, 2, 3], f32[2, 4, 2, 3], f32[2, 4, 2, 2], chunk=2)",
+      "linear_attention(f32[1, 5, 2, 2], f32[1, 5, 2, 2], f32[1, 5, 2, 3], f32[1, 5, 2] > 0, chunk=2)",
+      "linear_attention(f32[1, 3, 1, 2], f32[1, 3, 1, 2], f32[1, 3, 1, 2])")
+
 # --- grids -------------------------------------------------------------------------------------------------
 
 
@@ -415,6 +470,29 @@ cases(lambda x, y: np.float64(0), "cross_entropy(f32[3, 5], i32[3] < 1, ignore_i
       "cross_entropy(f32[0, 5], i32[0] < 5)")
 cases(lambda x, y: F.mse_loss(t(x), t(y)), "mse_loss(f32[3, 4], f32[3, 4])")
 cases(lambda x: x, "dropout(f32[3], 0.0)")
+
+
+def moe(x, gate, w1, w2, k, capacity):
+    """Token by token, first choices of all before second ones."""
+    tokens = x.reshape(-1, x.shape[-1])
+    logits = tokens @ gate
+    experts = np.argsort(-logits, -1, kind="stable")[:, :k]
+    weights = torch.softmax(t(np.take_along_axis(logits, experts, -1)), -1).numpy()
+    y, load = np.zeros(tokens.shape), np.zeros(gate.shape[1], int)
+    for j in range(k):
+        for n, row in enumerate(tokens):
+            e = experts[n, j]
+            load[e] += 1
+            if load[e] <= capacity:
+                y[n] += weights[n, j] * (F.gelu(t(row @ w1[e]), approximate="tanh").numpy() @ w2[e])
+    return y.reshape(x.shape)
+
+
+cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 6),
+      "moe(f32[2, 3, 2], f32[2, 4], f32[4, 2, 3], f32[4, 3, 2], capacity=6)")
+cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 1, 2),
+      "moe(f32[6, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=1, capacity=2)")
+cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 4), "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)")
 
 
 def main():

@@ -72,7 +72,7 @@ TEST(Examples, AllLoad) {
   for (const auto& entry : std::filesystem::directory_iterator(SHARDC_SOURCE_DIR "/examples"))
     if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem());
   std::sort(names.begin(), names.end());
-  EXPECT_GE(names.size(), 6U);
+  EXPECT_GE(names.size(), 13U);
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
     const Result<Model> model = frontend::load_model(path_of(name));
@@ -93,6 +93,11 @@ TEST(Examples, GptTinyLearns) {
 }
 TEST(Examples, LlamaTinyLearns) { expect_learns(load("llama-tiny"), std::log(64)); }
 TEST(Examples, VitTinyLearns) { expect_learns(load("vit-tiny"), std::log(10)); }
+TEST(Examples, ResnetTinyLearns) { expect_learns(load("resnet-tiny", {{"W", 6}, {"K", 4}}), std::log(10)); }
+TEST(Examples, UnetTinyLearns) { expect_learns(load("unet-tiny", {{"W", 4}, {"K", 4}}), 2.0); }
+TEST(Examples, MoeTinyLearns) { expect_learns(load("moe-tiny"), std::log(64)); }
+TEST(Examples, RnnTinyLearns) { expect_learns(load("rnn-tiny"), std::log(32)); }
+TEST(Examples, LinearAttentionTinyLearns) { expect_learns(load("linear-attention-tiny"), std::log(48)); }
 TEST(Examples, EncoderDecoderLearns) { expect_learns(load("encoder-decoder"), std::log(48)); }
 
 }  // namespace

@@ -119,6 +119,57 @@ constexpr std::string_view kNestedGraph = R"(graph nested {
 
 TEST(Model, BlocksAreInlinedRepeatedAndNested) { EXPECT_EQ(print(model_of(kNested).graph), kNestedGraph); }
 
+// A scan's parameters serve all steps; states come first among its results, then what is stacked.
+TEST(Model, BlocksAreScanned) {
+  const Model model = model_of(R"(
+model: scanned
+dims: {T: 5, E: 4}
+inputs:
+  x: f32[T, E]
+  m: f32[T]
+  h: f32[E]
+  bias: f32[E]
+blocks:
+  cell(h, n, x, m, bias):
+    params:
+      w: f32[E, E] = normal(0.5)
+    graph:
+      - a: matmul(h, w) + m * x + bias
+      - k: n + 1
+    returns: [a, k, a]
+graph:
+  - "last, n, all": scan(cell, [h, 0], [x, m], bias, reverse=true)
+outputs: [last, n, all]
+)");
+  EXPECT_EQ(print(model.graph), R"(graph scanned {
+  input %x: f32[T=5, E=4]
+  input %m: f32[T=5]
+  input %h: f32[E=4]
+  input %bias: f32[E=4]
+  param %cell.w: f32[E=4, E=4] = normal(0.5)
+  %last.constant: i32[] = constant(dtype="i32", value=0)
+  %last: f32[4], %n: i32[], %all: f32[5, 4] = repeat 5 reverse of cell {
+    carried %cell.h: f32[4] = %h
+    carried %cell.n: i32[] = %last.constant
+    stacked %cell.x: f32[4] = %x
+    stacked %cell.m: f32[] = %m
+    shared %cell.w: f32[E=4, E=4] = %cell.w
+    shared %cell.bias: f32[4] = %bias
+    %cell.a.matmul: f32[4] = matmul(%cell.h, %cell.w)
+    %cell.a.multiply: f32[4] = multiply(%cell.m, %cell.x)
+    %cell.a.add: f32[4] = add(%cell.a.matmul, %cell.a.multiply)
+    %cell.a: f32[4] = add(%cell.a.add, %cell.bias)
+    %cell.k.constant: i32[] = constant(dtype="i32", value=1)
+    %cell.k: i32[] = add(%cell.n, %cell.k.constant)
+    yield a = %cell.a, k = %cell.k, a = %cell.a
+  }
+  output last = %last
+  output n = %n
+  output all = %all
+}
+)");
+}
+
 TEST(Model, OverridesReplaceDimensions) {
   const Model model = model_of(
       "model: m\ndims: {E: 8, H: 2, D: E/H}\ninputs: {x: \"f32[H, D]\"}\n"

@@ -104,7 +104,7 @@ TEST(Ops, NoGradient) {
   EXPECT_THAT(names, ::testing::ElementsAre("sign", "floor", "less", "less_equal", "greater", "greater_equal",
                                             "equal", "not_equal", "logical_and", "logical_or", "logical_not",
                                             "stop_gradient", "argmax", "argmin", "one_hot", "constant",
-                                            "iota", "zeros_like", "ones_like"));
+                                            "iota", "zeros_like", "ones_like", "argsort"));
 }
 
 TEST(Ops, ParamsParse) {

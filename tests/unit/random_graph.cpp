@@ -108,7 +108,9 @@ class Generator {
 
   void add_node(int depth) {
     if (graph_.values.empty()) return add_nest();
-    switch (below(6)) {
+    switch (below(7)) {
+      case 6:
+        return add_sweep();
       case 0:
         return add_call();
       case 1:
@@ -164,6 +166,16 @@ class Generator {
     if (collective.kind == Kind::AllToAll) collective.to = static_cast<std::int32_t>(below(4));
     const ValueId operand = any_value();
     graph_.nodes.push_back({collective, {operand}, {add_value(random_type())}, {}});
+  }
+
+  void add_sweep() {
+    const Sweep sweep{.kind = static_cast<Sweep::Kind>(below(2)),
+                      .dim = static_cast<std::int32_t>(below(4)),
+                      .reverse = chance(2),
+                      .count = chance(2) ? static_cast<std::int64_t>(below(9)) : 0};
+    std::vector<ValueId> operands{any_value()};
+    if (chance(2)) operands.push_back(any_value());
+    graph_.nodes.push_back({sweep, std::move(operands), {add_value(random_type())}, {}});
   }
 
   void add_repeat(int depth) {
@@ -273,6 +285,10 @@ bool equal_op(const Op& a, const Op& b) {
     const auto& y = std::get<Repeat>(b);
     return x->times == y.times && x->reverse == y.reverse && x->carried == y.carried &&
            x->stacked == y.stacked && testing::equal(*x->body, *y.body);
+  }
+  if (const auto* x = std::get_if<Sweep>(&a)) {
+    const auto& y = std::get<Sweep>(b);
+    return x->kind == y.kind && x->dim == y.dim && x->reverse == y.reverse && x->count == y.count;
   }
   const auto &x = std::get<Collective>(a), &y = std::get<Collective>(b);
   return x.kind == y.kind && x.axes == y.axes && x.combine == y.combine && x.dim == y.dim && x.to == y.to;

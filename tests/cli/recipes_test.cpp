@@ -1,0 +1,71 @@
+// The published ways to shard a Transformer, from as few hints as they need: examples/recipes/ says in
+// `expect:` what each may communicate; here that it is right, and that volumes follow their formulas.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/process.h"
+
+namespace shardc::testing {
+namespace {
+
+class Recipe : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Recipe, KeepsItsContract) {
+  const Finished check = shardc({"check", "examples/recipes/" + GetParam() + ".yaml"});
+  EXPECT_EQ(check.status, 0) << check;
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Recipe, ::testing::Values("gspmd", "megatron", "megatron-sequence", "dsp"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           for (char& c : name)
+                             if (c == '-') c = '_';
+                           return name;
+                         });
+
+struct Step {
+  std::vector<double> losses;
+  std::int64_t gathered = 0, scattered = 0;  // bytes handed to the collective by a rank in one step
+};
+
+Step run_gspmd(std::int64_t s0, std::int64_t s1) {
+  const Scratch scratch;
+  const std::string json = scratch.file("run.json");
+  const Finished done =
+      shardc({"run", "examples/recipes/gspmd.yaml", "--mesh",
+              "s0=" + std::to_string(s0) + ",s1=" + std::to_string(s1), "--steps", "4", "--json", json});
+  EXPECT_EQ(done.status, 0) << done;
+  const nlohmann::json facts = read_json(json);
+  const nlohmann::json& comm = facts.at("comm");
+  EXPECT_EQ(comm.at("all_to_all").at("count"), 0);
+  EXPECT_EQ(comm.at("permute").at("count"), 0);
+  EXPECT_EQ(comm.at("halo").at("count"), 0);
+  EXPECT_EQ(comm.at("all_reduce").at("bytes"), 4 * 4);  // the loss, each step
+  return {facts.at("losses"), comm.at("all_gather").at("bytes").get<std::int64_t>() / 4,
+          comm.at("reduce_scatter").at("bytes").get<std::int64_t>() / 4};
+}
+
+// Per product: the weight, M*H*b/s1 when whole, is gathered over s0; the activation, B*S*M*b/s0, is gathered
+// or scattered over s1. Backwards the same again, the gradient of the weight is scattered over s0, and the
+// input of two products is gathered once more.
+TEST(Gspmd, MovesWhatThePaperSays) {
+  constexpr std::int64_t layers = 2, bytes = 4, activation = 8 * 32 * 64 * bytes;
+  constexpr std::int64_t weights = (64 * 3 * 64 + 64 * 64 + 2 * 64 * 256) * bytes;
+  std::vector<double> losses;
+  for (const auto& [s0, s1] : {std::pair<std::int64_t, std::int64_t>{8, 1}, {4, 2}, {2, 4}, {1, 8}}) {
+    SCOPED_TRACE(std::to_string(s0) + "x" + std::to_string(s1));
+    const Step step = run_gspmd(s0, s1);
+    const std::int64_t over_s0 = s0 > 1 ? 1 : 0, over_s1 = s1 > 1 ? 1 : 0;
+    EXPECT_EQ(step.gathered, layers * (over_s0 * 2 * weights + over_s1 * 6 * activation) / (s0 * s1));
+    EXPECT_EQ(step.scattered, layers * (over_s0 * weights / s1 + over_s1 * 4 * activation / s0));
+    if (losses.empty()) losses = step.losses;
+    ASSERT_EQ(step.losses.size(), losses.size());
+    for (std::size_t i = 0; i < losses.size(); ++i)
+      EXPECT_NEAR(step.losses[i], losses[i], 1e-5 * std::abs(losses[i]));
+  }
+}
+
+}  // namespace
+}  // namespace shardc::testing

@@ -1,4 +1,4 @@
-// The state behind elaborate(): see elaborate.h. Its methods lie in five files, by what they turn into
+// The state behind elaborate(): see elaborate.h. Its methods lie in four files, by what they turn into
 // nodes.
 #pragma once
 
@@ -99,6 +99,13 @@ class Elaborator {
   Values finish_repeat(Frame& frame, const Ast& ast, const Use& use, Builder body, const Slots& returned,
                        std::vector<ValueId> operands, const std::vector<std::string>& names);
 
+  // --- elaborate_scan.cpp
+  Values scan(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
+  Values scan_block(Frame& frame, const Ast& ast, const Block& block, const struct Scan& scan,
+                    const std::vector<std::string>& names);
+  // How often the block runs: the leading dimension of all that it goes along.
+  std::optional<std::int64_t> iterations_of(const Frame& frame, const Ast& ast, const struct Scan& scan);
+
   // --- elaborate_manual.cpp
   Values manual(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
   // The axes of a region; reports.
@@ -121,12 +128,6 @@ class Elaborator {
   bool resize(const Ast& ast, std::int64_t extra, std::int64_t n, Type& type, Attrs& attrs);
   Values manual_collective(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                            const std::string& base);
-  // --- elaborate_scan.cpp
-  Values scan(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
-  Values scan_block(Frame& frame, const Ast& ast, const Block& block, const struct Scan& scan,
-                    const std::vector<std::string>& names);
-  // How often the block runs: the leading dimension of all that it goes along.
-  std::optional<std::int64_t> iterations_of(const Frame& frame, const Ast& ast, const struct Scan& scan);
 
   Reporter& reporter_;
   const Dims& dims_;

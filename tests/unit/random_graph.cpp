@@ -161,7 +161,7 @@ class Generator {
     collective.kind = static_cast<Kind>(below(4));
     collective.axes = random_axes();
     const bool combines = collective.kind == Kind::AllReduce || collective.kind == Kind::ReduceScatter;
-    if (combines) collective.combine = static_cast<Combine>(1 + below(3));
+    collective.combine = combines ? static_cast<Combine>(1 + below(3)) : Combine::None;
     if (collective.kind != Kind::AllReduce) collective.dim = static_cast<std::int32_t>(below(4));
     if (collective.kind == Kind::AllToAll) collective.to = static_cast<std::int32_t>(below(4));
     const ValueId operand = any_value();

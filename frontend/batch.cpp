@@ -54,9 +54,10 @@ std::vector<FactorId> Batcher::lead(const std::vector<bool>& varies, LoopNest& n
 }
 
 // Leading dimensions are split by their axes, and no other dimension ever is.
-Batched Batcher::made(ValueId value, std::vector<bool> varies) {
+void Batcher::tell(ValueId value, const std::vector<bool>& varies, std::size_t before) {
   const Value& v = to_.peek()[value];
   Sharding sharding;
+  sharding.dims.assign(before, DimSharding{});
   for (std::size_t a = 0; a < axes_.size(); ++a) {
     if (varies[a])
       sharding.dims.push_back({{axes_[a].axis}, false});
@@ -65,6 +66,10 @@ Batched Batcher::made(ValueId value, std::vector<bool> varies) {
   }
   while (sharding.dims.size() < v.type.rank()) sharding.dims.push_back({{}, true});
   told_.insert_or_assign(v.name, std::move(sharding));
+}
+
+Batched Batcher::made(ValueId value, std::vector<bool> varies) {
+  tell(value, varies, 0);
   return {value, std::move(varies)};
 }
 
@@ -135,10 +140,26 @@ std::vector<Batched> Batcher::run_node(const Graph& graph, const Node& node,
     return expand_call(graph, node, *call, operands);
   }
   if (const auto* repeat = std::get_if<Repeat>(&node.op)) return this->repeat(graph, node, *repeat, operands);
+  if (const auto* sweep = std::get_if<Sweep>(&node.op)) return {this->sweep(graph, node, *sweep, operands)};
   const auto* nest = std::get_if<LoopNest>(&node.op);
-  CHECK(nest != nullptr, "a node that manual regions do not know");
+  if (nest == nullptr) return refuse(graph, node);
   const Value& result = graph[node.results[0]];
   return {this->nest(*nest, operands, result.type.dtype, result.name)};
+}
+
+std::vector<Batched> Batcher::refuse(const Graph& graph, const Node& node) {
+  if (!refused_) refused_ = node.place;
+  std::vector<Batched> zeros;
+  for (ValueId result : node.results) {
+    const Type& type = graph[result].type;
+    LoopNest nest = empty_nest();
+    nest.body = kind_of(type.dtype) == Kind::Float ? number(0) : integer(0);
+    for (std::int64_t size : type.shape)
+      nest.output.push_back(Affine::of(add_factor(nest, fmt::format("d{}", nest.output.size()), size)));
+    zeros.push_back(made(to_.nest(std::move(nest), {}, type.dtype, graph[result].name),
+                         std::vector<bool>(axes_.size(), false)));
+  }
+  return zeros;
 }
 
 // The op's expansion on local types, batched in turn.
@@ -272,52 +293,109 @@ Batched Batcher::widened(const Batched& value, const std::vector<bool>& varies) 
               varies);
 }
 
+Batched Batcher::sweep(const Graph& graph, const Node& node, const Sweep& sweep,
+                       const std::vector<Batched>& operands) {
+  std::vector<bool> varies(axes_.size(), false);
+  for (const Batched& operand : operands) varies = either(varies, operand.varies);
+  std::vector<ValueId> values;
+  for (const Batched& operand : operands) values.push_back(widened(operand, varies).value);
+  Sweep batched = sweep;
+  batched.dim += static_cast<std::int32_t>(std::count(varies.begin(), varies.end(), true));
+  return made(to_.sweep(batched, std::move(values), graph[node.results[0]].name), varies);
+}
+
+ValueId Batcher::stacked(const Batched& value) {
+  const auto shards = static_cast<std::size_t>(std::count(value.varies.begin(), value.varies.end(), true));
+  if (shards == 0) return value.value;
+  const Type type = to_.type(value.value);
+  LoopNest nest = empty_nest();
+  nest.inputs.emplace_back();
+  for (std::size_t d = 0; d < type.rank(); ++d)
+    nest.inputs[0].push_back(Affine::of(add_factor(nest, fmt::format("d{}", d), type.shape[d])));
+  nest.output = nest.inputs[0];
+  const auto begin = nest.output.begin();
+  std::rotate(begin, begin + static_cast<std::ptrdiff_t>(shards),
+              begin + static_cast<std::ptrdiff_t>(shards) + 1);
+  const std::string name = to_.peek()[value.value].name + ".stack";
+  const ValueId stack = to_.nest(std::move(nest), {value.value}, type.dtype, name);
+  tell(stack, value.varies, 1);
+  return stack;
+}
+
+Batched Batcher::unstacked(ValueId value, const std::vector<bool>& varies, const std::string& name) {
+  const auto shards = static_cast<std::size_t>(std::count(varies.begin(), varies.end(), true));
+  if (shards == 0) return made(value, varies);
+  tell(value, varies, 1);
+  const Type type = to_.type(value);
+  LoopNest nest = empty_nest();
+  nest.inputs.emplace_back();
+  for (std::size_t d = 0; d < type.rank(); ++d)
+    nest.inputs[0].push_back(Affine::of(add_factor(nest, fmt::format("d{}", d), type.shape[d])));
+  nest.output = nest.inputs[0];
+  const auto begin = nest.output.begin();
+  std::rotate(begin, begin + 1, begin + static_cast<std::ptrdiff_t>(shards) + 1);
+  return made(to_.nest(std::move(nest), {value}, type.dtype, name), varies);
+}
+
 // Carried values vary over what their first and all later ones do: the body is batched until that is known.
-// Stacked operands are parameters, on which all shards agree.
 std::vector<Batched> Batcher::repeat(const Graph& graph, const Node& node, const Repeat& repeat,
                                      std::vector<Batched> operands) {
   const Graph& local = *repeat.body;
-  const auto carried = static_cast<std::size_t>(repeat.carried);
-  CHECK(local.outputs.size() == carried, "a repeat of the model language stacks no results");
+  const auto carried = static_cast<std::size_t>(repeat.carried),
+             stacked_end = carried + static_cast<std::size_t>(repeat.stacked);
   std::vector<std::vector<bool>> varies;
   for (const Batched& operand : operands) varies.push_back(operand.varies);
-  for (;;) {
-    Builder body(local.name);
+  Builder body(local.name);
+  std::vector<Batched> results;
+  for (bool settled = false; !settled;) {
+    body = Builder(local.name);
     Batcher inside(body, axes_, training_, told_);
-    std::vector<Batched> args;
-    for (std::size_t i = 0; i < operands.size(); ++i) {
-      const Value& arg = local[local.args[i].value];
-      Type type = arg.type;
-      Shape leads;
-      for (std::size_t a = 0; a < axes_.size(); ++a)
-        if (varies[i][a]) leads.push_back(axes_[a].axis.size);
-      type.shape.insert(type.shape.begin(), leads.begin(), leads.end());
-      Arg made_arg = local.args[i];
-      made_arg.dims.assign(type.rank(), "");
-      args.push_back(inside.made(body.arg(std::move(made_arg), arg.name, type), varies[i]));
-    }
-    std::vector<Batched> results = inside.run(local, args);
-    bool settled = true;
+    results = inside.run(local, inside.body_args(local, varies));
+    if (!refused_) refused_ = inside.refused_;
+    settled = true;
     for (std::size_t i = 0; i < carried; ++i) {
       const std::vector<bool> both = either(varies[i], results[i].varies);
       settled = settled && both == varies[i];
       varies[i] = both;
     }
-    if (!settled) continue;
-    std::vector<ValueId> values;
-    for (std::size_t i = 0; i < operands.size(); ++i) values.push_back(widened(operands[i], varies[i]).value);
-    for (std::size_t i = 0; i < carried; ++i)
-      body.output({.name = local.outputs[i].name, .value = inside.widened(results[i], varies[i]).value});
-    Repeat batched{repeat.times, repeat.reverse, repeat.carried, repeat.stacked,
-                   std::make_shared<const Graph>(body.finish())};
-    std::vector<std::string> names;
-    for (ValueId result : node.results) names.push_back(graph[result].name);
-    to_.set_place(node.place);
-    const std::vector<ValueId> made_values = to_.repeat(std::move(batched), std::move(values), names);
-    std::vector<Batched> all;
-    for (std::size_t i = 0; i < made_values.size(); ++i) all.push_back(made(made_values[i], varies[i]));
-    return all;
+    for (std::size_t i = 0; i < results.size() && settled; ++i)
+      body.output({.name = local.outputs[i].name,
+                   .value = i < carried ? inside.widened(results[i], varies[i]).value : results[i].value});
   }
+  std::vector<ValueId> values;
+  for (std::size_t i = 0; i < operands.size(); ++i)
+    values.push_back(i < carried       ? widened(operands[i], varies[i]).value
+                     : i < stacked_end ? stacked(operands[i])
+                                       : operands[i].value);
+  Repeat batched{repeat.times, repeat.reverse, repeat.carried, repeat.stacked,
+                 std::make_shared<const Graph>(body.finish())};
+  std::vector<std::string> names;
+  const std::vector<bool> none(axes_.size(), false);
+  for (std::size_t i = 0; i < node.results.size(); ++i)
+    names.push_back(graph[node.results[i]].name + (i < carried || results[i].varies == none ? "" : ".stack"));
+  to_.set_place(node.place);
+  const std::vector<ValueId> ends = to_.repeat(std::move(batched), std::move(values), names);
+  std::vector<Batched> all;
+  for (std::size_t i = 0; i < ends.size(); ++i)
+    all.push_back(i < carried ? made(ends[i], varies[i])
+                              : unstacked(ends[i], results[i].varies, graph[node.results[i]].name));
+  return all;
+}
+
+std::vector<Batched> Batcher::body_args(const Graph& local, const std::vector<std::vector<bool>>& varies) {
+  std::vector<Batched> args;
+  for (std::size_t i = 0; i < local.args.size(); ++i) {
+    const Value& value = local[local.args[i].value];
+    Type type = value.type;
+    Shape leads;
+    for (std::size_t a = 0; a < axes_.size(); ++a)
+      if (varies[i][a]) leads.push_back(axes_[a].axis.size);
+    type.shape.insert(type.shape.begin(), leads.begin(), leads.end());
+    Arg arg = local.args[i];
+    arg.dims.assign(type.rank(), "");
+    args.push_back(made(to_.arg(std::move(arg), value.name, type), varies[i]));
+  }
+  return args;
 }
 
 }  // namespace shardc::frontend

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,8 +54,11 @@ class Batcher {
 
   // The results of a local graph of calls and repeats.
   std::vector<Batched> run(const Graph& local, const std::vector<Batched>& args);
+  // Where a node stands that cannot be in a region; zeros are in its place.
+  const std::optional<Place>& refused() const { return refused_; }
 
  private:
+  std::vector<Batched> refuse(const Graph& graph, const Node& node);
   std::vector<Batched> run_node(const Graph& graph, const Node& node, const std::vector<Batched>& operands);
   std::vector<Batched> expand_call(const Graph& graph, const Node& node, const Call& call,
                                    const std::vector<Batched>& operands);
@@ -62,10 +66,17 @@ class Batcher {
                      const std::vector<Batched>& operands);
   std::vector<Batched> repeat(const Graph& graph, const Node& node, const Repeat& repeat,
                               std::vector<Batched> operands);
+  std::vector<Batched> body_args(const Graph& local, const std::vector<std::vector<bool>>& varies);
   Batched nest(const LoopNest& local, const std::vector<Batched>& operands, DType dtype,
                const std::string& name);
+  Batched sweep(const Graph& graph, const Node& node, const Sweep& sweep,
+                const std::vector<Batched>& operands);
   Batched widened(const Batched& value, const std::vector<bool>& varies);
+  // A stack as repeats have it, its iterations before the shards; and back.
+  ValueId stacked(const Batched& value);
+  Batched unstacked(ValueId value, const std::vector<bool>& varies, const std::string& name);
   Batched made(ValueId value, std::vector<bool> varies);
+  void tell(ValueId value, const std::vector<bool>& varies, std::size_t before);  // the leading ones
   // Leading factors of the axes over which a value varies, and for each axis the factor (invalid: none).
   std::vector<FactorId> lead(const std::vector<bool>& varies, LoopNest& nest) const;
 
@@ -73,6 +84,7 @@ class Batcher {
   const std::vector<ManualAxis>& axes_;
   bool training_;
   std::map<std::string, Sharding, std::less<>>& told_;
+  std::optional<Place> refused_;
 };
 
 }  // namespace shardc::frontend

@@ -35,19 +35,9 @@ constexpr CollectiveForm kForms[] = {{"psum", "", true},           {"pmax", "", 
 
 Values Elaborator::manual(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                           const std::string& base) {
-  const bool named = !ast.items.empty() && ast.items[0].kind == Ast::Kind::Name && ast.keys[0].empty();
-  const auto it = named ? blocks_.find(ast.items[0].text) : blocks_.end();
-  if (it == blocks_.end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, block] : blocks_) known.push_back(name);
-    const std::string hint = named ? did_you_mean(ast.items[0].text, known) : "";
-    reporter_.error(
-        named ? ast.items[0].span : ast.span,
-        named ? fmt::format("unknown block {}", quoted(ast.items[0].text)) : "manual needs a block",
-        hint.empty() ? fmt::format("write {}", kForm) : hint);
-    return std::nullopt;
-  }
-  const Block& block = it->second;
+  const Block* found = named_block(ast, kForm);
+  if (found == nullptr) return std::nullopt;
+  const Block& block = *found;
   seen_.insert(&block);
   std::vector<Parameter> wanted;
   for (const Named& arg : block.args) wanted.push_back({arg.name});
@@ -88,6 +78,11 @@ Values Elaborator::manual(Frame& frame, const Ast& ast, const std::vector<std::s
     values.push_back({*param.value, std::vector<bool>(axes->size(), false)});
   }
   const std::vector<Batched> results = batcher.run(*local, values);
+  if (batcher.refused()) {
+    reporter_.error(ast.span,
+                    fmt::format("line {} cannot stand in a manual region yet", batcher.refused()->line));
+    return std::nullopt;
+  }
   frame.builder.set_place(reporter_.source().place(ast.span));
   return leave_manual(frame, ast, batcher, results, *out, *axes, names);
 }
@@ -257,6 +252,35 @@ Values Elaborator::leave_manual(Frame& frame, const Ast& ast, Batcher& batcher,
   return account(frame, ast.span, std::move(values));
 }
 
+std::optional<std::int64_t> Elaborator::manual_extra(const Ast& ast, std::string_view key) {
+  const std::optional<Attr> number = evaluate_constant(reporter_, dims_, ast);
+  const auto* whole = number ? std::get_if<std::int64_t>(&number->value) : nullptr;
+  if (number && whole == nullptr) reporter_.error(ast.span, fmt::format("'{}' is a whole number", key));
+  return whole != nullptr ? std::optional(*whole) : std::nullopt;
+}
+
+bool Elaborator::resize(const Ast& ast, std::int64_t extra, std::int64_t n, Type& type, Attrs& attrs) {
+  if (ast.text == "ppermute") {
+    attrs.emplace("shift", Attr{(extra % n + n) % n});
+    return true;
+  }
+  const auto rank = static_cast<std::int64_t>(type.rank());
+  if (extra < -rank || extra >= rank) {
+    reporter_.error(ast.span, fmt::format("dim {} of {}", extra, to_string(type)));
+    return false;
+  }
+  if (extra < 0) extra += rank;
+  attrs.emplace("dim", Attr{extra});
+  std::int64_t& size = type.shape[static_cast<std::size_t>(extra)];
+  if (ast.text == "psum_scatter" && size % n != 0) {
+    reporter_.error(ast.span,
+                    fmt::format("dimension {} of {} is not divided by {} shards", extra, to_string(type), n));
+    return false;
+  }
+  size = ast.text == "all_gather" ? size * n : size / n;
+  return true;
+}
+
 Values Elaborator::manual_collective(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                                      const std::string& base) {
   if (manual_ == nullptr && unused_) return std::nullopt;  // it may be meant for a region
@@ -303,33 +327,10 @@ Values Elaborator::manual_collective(Frame& frame, const Ast& ast, const std::ve
     }
   }
   if (!form->extra.empty()) {
-    std::int64_t extra = 0;
-    if (const auto& given = bound->back(); !given.empty()) {
-      const auto number = evaluate_constant(reporter_, dims_, *given[0]);
-      const auto* whole = number ? std::get_if<std::int64_t>(&number->value) : nullptr;
-      if (number && whole == nullptr)
-        reporter_.error(given[0]->span, fmt::format("'{}' is a whole number", form->extra));
-      if (whole == nullptr) return std::nullopt;
-      extra = *whole;
-    }
-    if (form->extra == "shift") {
-      extra = ((extra % n) + n) % n;
-    } else {
-      const auto rank = static_cast<std::int64_t>(type.rank());
-      if (extra < -rank || extra >= rank) {
-        reporter_.error(ast.span, fmt::format("dim {} of {}", extra, to_string(type)));
-        return std::nullopt;
-      }
-      if (extra < 0) extra += rank;
-      std::int64_t& size = type.shape[static_cast<std::size_t>(extra)];
-      if (ast.text == "psum_scatter" && size % n != 0) {
-        reporter_.error(ast.span, fmt::format("dimension {} of {} is not divided by {} shards", extra,
-                                              to_string(type), n));
-        return std::nullopt;
-      }
-      size = ast.text == "all_gather" ? size * n : size / n;
-    }
-    attrs.emplace(form->extra, Attr{extra});
+    const auto& given = bound->back();
+    const std::optional<std::int64_t> extra =
+        given.empty() ? std::optional<std::int64_t>(0) : manual_extra(*given[0], form->extra);
+    if (!extra || !resize(ast, *extra, n, type, attrs)) return std::nullopt;
   }
   frame.builder.set_place(reporter_.source().place(ast.span));
   return account(frame, ast.span,

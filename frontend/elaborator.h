@@ -123,6 +123,9 @@ class Elaborator {
   Values leave_manual(Frame& frame, const Ast& ast, Batcher& batcher, const std::vector<Batched>& results,
                       const std::vector<ManualSpec>& specs, const std::vector<ManualAxis>& axes,
                       const std::vector<std::string>& names);
+  std::optional<std::int64_t> manual_extra(const Ast& ast, std::string_view key);
+  // What `dim` or `shift` makes of the type of a collective over n shards; reports.
+  bool resize(const Ast& ast, std::int64_t extra, std::int64_t n, Type& type, Attrs& attrs);
   Values manual_collective(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
                            const std::string& base);
 

@@ -76,6 +76,26 @@ const Region kRegions[] = {
     returns: y)",
      R"(manual(both, x, axes=[data, model], in=["[[data, model], _]"], out=["[model, _]"]))",
      R"(2 * reshape(sum(reshape(softmax(x, axis=1), shape=[2, 4, 1, E]), axis=0), shape=[4, E]))", ""},
+    {"SortedRows", R"(
+  rows(x):
+    graph:
+      - y: sort(x, axis=1) * cast(axis_index(model) + 1, dtype="f32")
+    returns: y)",
+     R"(manual(rows, x, axes=[model], in=["[model, _]"], out=["[model, _]"]))",
+     R"(reshape(reshape(sort(x, axis=1), shape=[4, 2, E]) * reshape(cast(1 + iota(shape=[4, 1, 1]), dtype="f32"), shape=[4, 1, 1]), shape=[8, E]))",
+     ""},
+    {"ScanInside", R"(
+  along(s, t):
+    graph:
+      - n: s * 0.5 + psum(t, model)
+      - o: n * t
+    returns: [n, o]
+  whole(x):
+    graph:
+      - z: x * cast(axis_index(model) + 1, dtype="f32")
+      - "_, y": scan(along, sum(z, axis=0), z)
+    returns: y)",
+     R"(manual(whole, x, axes=[model], in=["[_, model]"], out=["[_, model]"]))", "", ""},
     {"LayersInside", R"(
   layer(x):
     params:

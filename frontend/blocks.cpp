@@ -96,7 +96,7 @@ class UseCollector {
   void visit(const Ast& ast) {
     if (ast.is_call("repeat")) {
       repeat(ast);
-    } else if (ast.is_call("scan")) {  // its parameters serve all iterations, like those of a call
+    } else if (ast.is_call("scan") || ast.is_call("manual")) {  // like those of a call: used as they are
       if (const auto it = named_block(ast); it != blocks_.end())
         add({&it->second, ast.items[0].span, false, std::nullopt, ""});
     } else if (ast.kind == Ast::Kind::Call && !ast.infix) {

@@ -34,6 +34,7 @@ void Elaborator::top(const std::vector<Use>& uses, const std::vector<Statement>&
 }
 
 void Elaborator::unused_blocks() {
+  unused_ = true;
   for (const auto& [name, block] : blocks_) {
     if (seen_.contains(&block)) continue;
     Builder builder("unused");
@@ -80,7 +81,7 @@ void Elaborator::bind(Frame& frame, const Named& name, std::optional<ValueId> va
   frame.names[name.name] = {value, name.span};
   if (frame.block == nullptr) return;
   std::vector<InnerValue>& uses = scope_.inner[frame.path + name.name];
-  if (!value) return;
+  if (!value || manual_ != nullptr) return;
   const Value& v = frame.builder.peek()[*value];
   uses.push_back({v.name, v.type.rank()});
 }

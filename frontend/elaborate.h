@@ -5,6 +5,7 @@
 //   y: gelu(h * 0.5)                 %y.constant, %y.multiply, %y
 //   z: layer(y)                      the block's statements, values %layer.h ...; z is another name of its
 //   result w: repeat(outer, z, times=L)     one Repeat; in its body values are %outer.h, %outer.inner.h ...
+//   u: manual(shard, z, axes=[model], in=["[model, _]"], out=["[model, _]"])     loop nests (batch.h)
 //
 // A mistake makes the results of its statement unknown; what uses them is then not judged, so that each
 // mistake is reported once.
@@ -36,6 +37,11 @@ struct Scope {
   Bindings names;                                                     // inputs and results at the top
   Bindings params;                                                    // "wte", "layer.wq"
   std::map<std::string, std::vector<InnerValue>, std::less<>> inner;  // "layer.h": once per use
+  // For manual regions: the mesh of the section `sharding`, whether there is training, and the shardings that
+  // their values have, by name.
+  const Mesh* mesh = nullptr;
+  bool trains = false;
+  std::map<std::string, Sharding, std::less<>> manual;
 };
 
 // Appends the statements to `builder`. `scope` holds the arguments; the results are added to it. `bytes` is

@@ -58,6 +58,10 @@ Values Elaborator::call(Frame& frame, const Ast& ast, const std::vector<std::str
     values = repeat(frame, ast, names, base);
   else if (ast.is_call("scan"))
     values = scan(frame, ast, names, base);
+  else if (ast.is_call("manual"))
+    values = manual(frame, ast, names, base);
+  else if (!ast.infix && !blocks_.contains(ast.text) && is_manual_collective(ast.text))
+    values = manual_collective(frame, ast, names, base);
   else if (const auto it = blocks_.find(ast.text); it != blocks_.end() && !ast.infix)
     values = inline_block(frame, ast, it->second, base);
   else if (const OpDef* op = find_op(ast.text))
@@ -74,6 +78,7 @@ void Elaborator::report_unknown_function(const Ast& ast) {
   for (const auto& [name, block] : blocks_) known.push_back(name);
   known.emplace_back("repeat");
   known.emplace_back("scan");
+  known.emplace_back("manual");
   reporter_.error(ast.head, fmt::format("unknown function {}", quoted(ast.text)),
                   did_you_mean(ast.text, known));
 }

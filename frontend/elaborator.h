@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontend/batch.h"
 #include "frontend/binding.h"
 #include "frontend/elaborate.h"
 #include "ir/op.h"
@@ -105,14 +106,39 @@ class Elaborator {
   // How often the block runs: the leading dimension of all that it goes along.
   std::optional<std::int64_t> iterations_of(const Frame& frame, const Ast& ast, const struct Scan& scan);
 
+  // --- elaborate_manual.cpp
+  Values manual(Frame& frame, const Ast& ast, const std::vector<std::string>& names, const std::string& base);
+  // The axes of a region; reports.
+  std::optional<std::vector<ManualAxis>> manual_axes(const Ast& list);
+  // One spec per tensor of `types`, which it fits; reports.
+  std::optional<std::vector<ManualSpec>> manual_specs(const Ast& list, const std::vector<ManualAxis>& axes,
+                                                      std::size_t count, std::string_view what);
+  std::optional<ManualSpec> manual_spec(const Ast& text, const std::vector<ManualAxis>& axes);
+  bool cuts(const Type& type, const ManualSpec& spec, const std::vector<ManualAxis>& axes, Span span,
+            std::string_view name);
+  // The block, written for one shard, as a graph of its own; its arguments are those of `types`, then the
+  // parameters of the block.
+  std::optional<Graph> manual_body(Frame& frame, const Ast& ast, const Block& block,
+                                   const std::vector<Type>& types);
+  Values leave_manual(Frame& frame, const Ast& ast, Batcher& batcher, const std::vector<Batched>& results,
+                      const std::vector<ManualSpec>& specs, const std::vector<ManualAxis>& axes,
+                      const std::vector<std::string>& names);
+  std::optional<std::int64_t> manual_extra(const Ast& ast, std::string_view key);
+  // What `dim` or `shift` makes of the type of a collective over n shards; reports.
+  bool resize(const Ast& ast, std::int64_t extra, std::int64_t n, Type& type, Attrs& attrs);
+  Values manual_collective(Frame& frame, const Ast& ast, const std::vector<std::string>& names,
+                           const std::string& base);
+
   Reporter& reporter_;
   const Dims& dims_;
   const Blocks& blocks_;
   Scope& scope_;
   std::int64_t& bytes_;
   const Bindings* top_names_ = nullptr;
-  std::set<const Block*> seen_;  // blocks that have been read; looked up, never walked
-  std::vector<Span> used_at_;    // the uses of blocks that lead here
+  std::set<const Block*> seen_;                      // blocks that have been read; looked up, never walked
+  std::vector<Span> used_at_;                        // the uses of blocks that lead here
+  const std::vector<ManualAxis>* manual_ = nullptr;  // of the region that is being read
+  bool unused_ = false;                              // blocks that nothing uses are being read
   int steps_ = 0;
   int depth_ = 0;
   bool stopped_ = false;

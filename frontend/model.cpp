@@ -161,7 +161,15 @@ class ModelReader {
     return builder_.arg(std::move(arg), name.name, declaration->type);
   }
 
-  void read_graph() { elaborate(reporter_, dims_, blocks_, uses_, graph_, builder_, scope_, bytes_); }
+  void read_graph() {
+    if (const Yaml* sharding = section("sharding"); sharding != nullptr && sharding->kind == Yaml::Kind::Map)
+      for (std::size_t i = 0; i < sharding->keys.size(); ++i)
+        if (sharding->keys[i].text == "mesh")  // what is wrong with it is reported once
+          mesh_ = parse_mesh(reporter_, sharding->items[i], sharding->keys[i].span);
+    scope_.mesh = mesh_ ? &*mesh_ : nullptr;
+    scope_.trains = section("train") != nullptr;
+    elaborate(reporter_, dims_, blocks_, uses_, graph_, builder_, scope_, bytes_);
+  }
 
   // A name of the top level; null after a report, which proposes values of blocks where those would do.
   const Binding* find(const Named& name, bool inner = false) {
@@ -213,6 +221,7 @@ class ModelReader {
     if (const Yaml* node = section("sharding"))
       hints = parse_hints(reporter_, dims_, *node, fields_.key_span("sharding"),
                           [&](const Named& name) { return values_called(name); });
+    hints.manual = std::move(scope_.manual);
   }
 
   // The values that a hint means by a name: one, or one for each use of the block that it is in.
@@ -253,6 +262,7 @@ class ModelReader {
   std::vector<Statement> graph_;
   std::vector<Use> uses_;
   Scope scope_;
+  std::optional<Mesh> mesh_;  // as manual regions see it
   std::set<std::string, std::less<>> outputs_;
   std::int64_t bytes_ = 0;
 };

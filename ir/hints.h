@@ -32,6 +32,7 @@ struct Hints {
   std::vector<std::pair<std::string, DimSharding>> rules;  // dimension name -> axes
   std::map<std::string, Sharding, std::less<>> tensors;    // by value name (block parameters: layer.wq)
   Constraints constraints;
+  std::map<std::string, Sharding, std::less<>> manual;  // of the values of manual regions: not to be chosen
   bool empty() const { return rules.empty() && tensors.empty(); }
 };
 

@@ -94,9 +94,7 @@ void split_weights(const Graph& graph, const Mesh& mesh, const AxisRef& axis, Se
 
 }  // namespace
 
-Seeds default_rules(const Graph& graph, const Mesh& mesh, const Constraints& constraints) {
-  Seeds seeds;
-  seeds.constraints = constraints;
+Seeds default_rules(const Graph& graph, const Mesh& mesh, Seeds seeds) {
   if (mesh.axes.empty()) return seeds;
   const AxisId batch = mesh.find("data").value_or(AxisId(0));
   if (mesh[batch].size > 1) {

@@ -10,6 +10,7 @@
 namespace shardc::passes {
 
 // `graph` is lowered, and what is run forward: gradients follow the tensors that they belong to.
-Seeds default_rules(const Graph& graph, const Mesh& mesh, const Constraints& constraints = {});
+// `seeds` are what holds beside the rules.
+Seeds default_rules(const Graph& graph, const Mesh& mesh, Seeds seeds = {});
 
 }  // namespace shardc::passes

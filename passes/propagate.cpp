@@ -427,6 +427,12 @@ Axes translate(const Axes& axes, const Mesh& from, const Mesh& to) {
   return result;
 }
 
+Sharding translated(Sharding sharding, const Mesh& from, const Mesh& to) {
+  for (DimSharding& dim : sharding.dims) dim.axes = translate(dim.axes, from, to);
+  sharding.replicated = translate(sharding.replicated, from, to);
+  return sharding;
+}
+
 }  // namespace
 
 Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Provenance* why) {
@@ -440,9 +446,16 @@ Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Proven
   return propagation.result(graph);
 }
 
-Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh) {
+Seeds fixed_seeds(const Hints& hints, const Mesh& mesh) {
   Seeds seeds;
   seeds.constraints = hints.constraints;
+  for (const auto& [name, sharding] : hints.manual)
+    seeds.tensors.emplace(name, Seed{translated(sharding, hints.mesh, mesh), "a manual region"});
+  return seeds;
+}
+
+Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh) {
+  Seeds seeds = fixed_seeds(hints, mesh);
   for (const Arg& arg : graph.args) {
     Seed seed{Sharding::replicated_of(graph[arg.value].type.rank(), true), ""};
     for (std::size_t d = 0; d < std::min(arg.dims.size(), seed.sharding.dims.size()); ++d)
@@ -459,10 +472,8 @@ Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh) {
     if (!seed.reason.empty()) seeds.tensors.emplace(graph[arg.value].name, std::move(seed));
   }
   for (const auto& [name, hint] : hints.tensors) {
-    Seed seed{hint, fmt::format("the hint sharding.tensors.{}", name)};
-    for (DimSharding& dim : seed.sharding.dims) dim.axes = translate(dim.axes, hints.mesh, mesh);
-    seed.sharding.replicated = translate(hint.replicated, hints.mesh, mesh);
-    seeds.tensors.insert_or_assign(name, std::move(seed));
+    seeds.tensors.insert_or_assign(
+        name, Seed{translated(hint, hints.mesh, mesh), fmt::format("the hint sharding.tensors.{}", name)});
   }
   return seeds;
 }

@@ -39,5 +39,7 @@ Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Proven
 // Seeds from a model's hints, for a mesh that need not be the one they were written for: axes go by name, and
 // an axis that the mesh does not have counts as one of size 1.
 Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh);
+// What holds with any rules and tensors: constraints, and the values of manual regions.
+Seeds fixed_seeds(const Hints& hints, const Mesh& mesh);
 
 }  // namespace shardc::passes

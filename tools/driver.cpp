@@ -23,7 +23,8 @@ namespace shardc::tools {
 namespace {
 
 passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
-  if (model.hints.empty()) return passes::default_rules(prepared.forward, mesh, model.hints.constraints);
+  if (model.hints.empty())
+    return passes::default_rules(prepared.forward, mesh, passes::fixed_seeds(model.hints, mesh));
   return passes::seeds_from(model.hints, prepared.step, mesh);
 }
 
@@ -93,7 +94,8 @@ passes::Seeds seeds_of(const Plan& plan) {
 
 // What a plan needs beside its decisions about arguments to lead to the same program.
 void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
-  for (const auto& [name, seed] : seeds.tensors) plan.tensors.emplace(name, seed.sharding);
+  for (const auto& [name, seed] : seeds.tensors)
+    if (!model.hints.manual.contains(name)) plan.tensors.emplace(name, seed.sharding);
   plan.constraints = seeds.constraints;
   if (plan.expect.empty()) plan.expect = model.expect;
 }
@@ -149,6 +151,8 @@ Result<Built> decide(const Request& request) {
     static_cast<void>(fits);
     mesh = plan.mesh;
     seeds = seeds_of(plan);
+    for (auto& [name, seed] : passes::fixed_seeds(model.hints, mesh).tensors)
+      seeds.tensors.emplace(name, seed);
     if (!plan.expect.empty()) expect = plan.expect;
     reason = plan.reason;
   } else {

@@ -27,6 +27,22 @@ std::string report(std::uint64_t seed, const std::string& fault, const std::stri
       ::testing::UnitTest::GetInstance()->current_test_info()->name(), text);
 }
 
+// Priorities, barriers and groups, from choices of their own: seeds of the past keep their models.
+void constrain(const Graph& step, passes::Seeds& seeds) {
+  Random random(step.values.size() * 7919 + step.nodes.size());
+  for (auto& [name, seed] : seeds.tensors)
+    for (DimSharding& dim : seed.sharding.dims)
+      if (random.chance(30)) dim.priority = static_cast<std::int32_t>(random.below(3));
+  std::map<std::size_t, std::vector<std::string>> by_rank;
+  for (const Value& value : step.values) {
+    by_rank[value.type.rank()].push_back(value.name);
+    if (random.chance(10))
+      seeds.constraints.barriers.emplace(value.name, static_cast<Barrier>(random.below(3)));
+  }
+  for (const auto& [rank, names] : by_rank)
+    if (random.chance(30)) seeds.constraints.alike.push_back({random.pick(names), random.pick(names)});
+}
+
 Graph sharded_somehow(Random& random, const Graph& step, const Mesh& mesh) {
   if (random.chance(40)) return testing::shard_at_random(random, step, mesh);
   passes::Seeds seeds;
@@ -34,6 +50,7 @@ Graph sharded_somehow(Random& random, const Graph& step, const Mesh& mesh) {
     if (random.chance(25))
       seeds.tensors[value.name] = {
           testing::random_sharding(random, mesh, value.type.rank(), random.chance(60), 0), ""};
+  constrain(step, seeds);
   return passes::propagate(step, mesh, seeds);
 }
 

@@ -54,10 +54,13 @@ TEST_P(Partition, KeepsItsMeaning) {
             v < lowered.args.size() || use_count(lowered, ValueId(v)) == 0 || random.chance(10);
         if (named && random.chance(70))
           seeds.tensors[value.name] = {
-              testing::random_sharding(random, mesh, value.type.rank(), random.chance(50), 0), ""};
+              testing::random_sharding(random, mesh, value.type.rank(), random.chance(50), 0), "the test"};
       }
-      const Graph sharded = round % 2 == 0 ? passes::propagate(lowered, mesh, seeds)
+      passes::Provenance why;
+      const Graph sharded = round % 2 == 0 ? passes::propagate(lowered, mesh, seeds, &why)
                                            : testing::shard_at_random(random, lowered, mesh);
+      for (std::size_t i = 0; i < why.size(); ++i)  // every axis comes from what was given
+        ASSERT_EQ(passes::chain_of(why, i).back().reason, "the test") << why[i].value;
       ASSERT_EQ(testing::check_sharded(sharded, mesh, options), "") << "seed " << seed << "\n"
                                                                     << print(sharded, mesh);
     }

@@ -95,6 +95,37 @@ TEST(Expect, KnowsEveryRelation) {
   EXPECT_NE(judged("all_gather", false, Relation::More, 3), "");
 }
 
+// Microbatches put both phases into one repeat.
+TEST(Expect, LooksIntoMicrobatches) {
+  const SpmdProgram program = program_of(R"(mesh {x=2}
+graph g {
+  input %a: f32[3, 8]@[_, x]
+  param %w: f32[8]@[x] = zeros()
+  %zero: f32[] = 0.0
+  %none: f32[i=8@x]@[x] = 0.0
+  %loss: f32[], %dw: f32[8]@[x] = repeat 3 of g.microbatch {
+    carried %sum: f32[] = %zero
+    carried %dsum: f32[8]@[x] = %none
+    stacked %b: f32[8]@[x] = %a
+    %l: f32[]@[]{sum: x} = sum[i=8@x](%b[i])
+    %l.all_reduce: f32[] = all_reduce(%l, axes=[x], combine=sum)
+    %next: f32[] = %sum[] + %l.all_reduce[]
+    %b.all_gather: f32[8]@[_] = all_gather(%b, axes=[x], dim=0)
+    %dnext: f32[i=8@x]@[x] = %dsum[i] + %b.all_gather[i]
+    yield sum = %next, dsum = %dnext
+  }
+  output loss = %loss
+  update w.next = %dw of %w
+})");
+  Expectation reduce, gather;
+  reduce.collective = "all_reduce", gather.collective = "all_gather";
+  reduce.limit = gather.limit = 3;
+  reduce.phase = Phase::Forward, gather.phase = Phase::Backward;
+  EXPECT_TRUE(passes::check_expectations(program, {reduce, gather}).empty());
+  reduce.phase = Phase::Backward, gather.phase = Phase::Forward;
+  EXPECT_EQ(passes::check_expectations(program, {reduce, gather}).size(), 2u);
+}
+
 TEST(Expect, NamesTheCulprits) {
   Expectation e;
   e.collective = "all_reduce";

@@ -41,6 +41,7 @@ Kernel recurrence_kernel(const Sweep& sweep, const SweptLines& lines, DType dtyp
   };
   const std::string columns = fmt::format("for (shardc_i64 j = 0; j < {}; ++j) {{", lines.inner);
   std::string& text = kernel.body;
+  if (gated && lines.size == 1) text += "  (void)x0;\n";
   text += fmt::format("  for (shardc_i64 o = 0; o < {}; ++o) {{\n", lines.outer);
   text += fmt::format("    {}\n      {}\n      y[p] = {}[p];\n    }}\n", columns,
                       place(std::to_string(first)), b);

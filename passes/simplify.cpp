@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "passes/rewrite.h"
 
@@ -14,6 +16,43 @@ bool is_copy(const Graph& graph, const Node& node, const LoopNest& nest) {
   return nest.body->fn == Fn::Load && nest.combine == Combine::None && nest.inputs.size() == 1 &&
          nest.inputs[0] == nest.output && graph[node.operands[0]].type == graph[node.results[0]].type &&
          graph[node.operands[0]].sharding == graph[node.results[0]].sharding;
+}
+
+// Without factors of size one beside others in a dimension: they move no index, but would hide which of the
+// factors is the major one. Those of the result go altogether.
+LoopNest without_units(const LoopNest& nest) {
+  const auto unit = [&](const Term& t) { return nest[t.factor].size == 1 && nest[t.factor].axes.empty(); };
+  LoopNest lean = nest;
+  std::vector<bool> gone(nest.factors.size(), false);
+  const auto thin = [&](Affine& dim, bool drop) {
+    for (std::size_t t = dim.terms.size(); t-- > 0 && dim.terms.size() > 1;) {
+      if (!unit(dim.terms[t])) continue;
+      if (drop) gone[*dim.terms[t].factor] = true;
+      dim.terms.erase(dim.terms.begin() + static_cast<std::ptrdiff_t>(t));
+    }
+  };
+  for (Affine& dim : lean.output) thin(dim, true);
+  for (Access& access : lean.inputs)
+    for (Affine& dim : access) thin(dim, false);
+  if (std::find(gone.begin(), gone.end(), true) == gone.end()) return lean;
+
+  std::vector<Affine> by_factor;
+  lean.factors.clear();
+  for (std::size_t f = 0; f < nest.factors.size(); ++f) {
+    by_factor.push_back(gone[f] ? Affine::constant(0) : Affine::of(FactorId(lean.factors.size())));
+    if (!gone[f]) lean.factors.push_back(nest.factors[f]);
+  }
+  const auto renumber = [&](Access& access) {
+    for (Affine& dim : access) dim = substitute(dim, by_factor);
+  };
+  renumber(lean.output);
+  for (Access& access : lean.inputs) renumber(access);
+  lean.body = substitute(nest.body, [&](const ExprNode& leaf) {
+    if (leaf.fn == Fn::Load) return x(leaf.index);
+    const auto f = static_cast<std::size_t>(leaf.index);
+    return gone[f] ? integer(0) : index_of(by_factor[f].terms[0].factor);
+  });
+  return lean;
 }
 
 // Equal nests over equal operands have equal keys; the converse is checked with operator==.
@@ -69,7 +108,7 @@ class Simplifier {
       for (ValueId result : node.results) needed = needed || needed_[*result];
       if (!needed) continue;
       if (const auto* nest = std::get_if<LoopNest>(&node.op))
-        add_nest(node, *nest);
+        add_nest(node, without_units(*nest));
       else if (std::holds_alternative<Repeat>(node.op))
         r_.copy(prune(node, needed_));
       else
@@ -79,29 +118,31 @@ class Simplifier {
   }
 
  private:
-  void add_nest(const Node& node, const LoopNest& nest) {
+  void add_nest(const Node& node, LoopNest nest) {
     if (is_copy(graph_, node, nest)) {
       r_.map(node.results[0], r_[node.operands[0]]);
       return;
     }
     const Value& result = graph_[node.results[0]];
-    std::vector<const Node*>& same = known_[key_of(nest, r_[node.operands], result.type)];
-    for (const Node* other : same) {
+    auto& same = known_[key_of(nest, r_[node.operands], result.type)];
+    for (const auto& [other, its] : same) {
       const Value& twin = graph_[other->results[0]];
-      if (r_[other->operands] == r_[node.operands] && std::get<LoopNest>(other->op) == nest &&
-          twin.type == result.type && twin.sharding == result.sharding) {
+      if (r_[other->operands] == r_[node.operands] && its == nest && twin.type == result.type &&
+          twin.sharding == result.sharding) {
         r_.map(node.results[0], r_[other->results[0]]);
         return;
       }
     }
-    same.push_back(&node);
-    r_.copy(node);
+    same.emplace_back(&node, nest);
+    Node lean = node;
+    lean.op = std::move(nest);
+    r_.copy(lean);
   }
 
   const Graph& graph_;
   Rewriter r_;
   std::vector<bool> needed_;
-  std::unordered_map<std::size_t, std::vector<const Node*>> known_;
+  std::unordered_map<std::size_t, std::vector<std::pair<const Node*, LoopNest>>> known_;
 };
 
 }  // namespace

@@ -84,7 +84,7 @@ std::string climb(std::uint64_t seed, bool jit) {
 }
 
 void climb_all(std::uint64_t first, std::uint64_t count, bool jit) {
-  if (const auto seed = testing::replayed_seed()) first = *seed, count = 1;
+  if (const auto seed = testing::replayed_seed()) first = *seed, count = testing::replayed_cases();
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const std::string fault = climb(seed, jit);
     ASSERT_TRUE(fault.empty()) << fault;
@@ -103,7 +103,7 @@ std::string multiply(std::uint64_t seed) {
 }
 
 void multiply_all(std::uint64_t first, std::uint64_t count) {
-  if (const auto seed = testing::replayed_seed()) first = *seed, count = 1;
+  if (const auto seed = testing::replayed_seed()) first = *seed, count = testing::replayed_cases();
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const std::string fault = multiply(seed);
     ASSERT_TRUE(fault.empty()) << fault;

@@ -11,4 +11,10 @@ inline std::optional<std::uint64_t>& replayed_seed() {
   return seed;
 }
 
+// From that seed on.
+inline std::uint64_t& replayed_cases() {
+  static std::uint64_t cases = 1;
+  return cases;
+}
+
 }  // namespace shardc::testing

@@ -40,6 +40,8 @@ TEST_P(ThreadComms, AllReduce) { check(&Conformance::all_reduce); }
 TEST_P(ThreadComms, AllGather) { check(&Conformance::all_gather); }
 TEST_P(ThreadComms, ReduceScatter) { check(&Conformance::reduce_scatter); }
 TEST_P(ThreadComms, AllToAll) { check(&Conformance::all_to_all); }
+TEST_P(ThreadComms, Permute) { check(&Conformance::permute); }
+TEST_P(ThreadComms, Halo) { check(&Conformance::halo); }
 TEST_P(ThreadComms, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST_P(ThreadComms, Rounding) { check(&Conformance::rounding); }
 TEST_P(ThreadComms, Large) { check(&Conformance::large); }

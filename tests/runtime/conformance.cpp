@@ -251,6 +251,72 @@ std::string Conformance::all_to_all() {
   return problem;
 }
 
+// Around the ring by 0, 1, 2 members, and everyone from the last: copies of one part are as good as each other.
+std::string Conformance::permute() {
+  std::string problem;
+  for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
+    const shardc_group& group = groups_.table[static_cast<std::size_t>(std::max(g, 0))];
+    const Place place = place_of(group, comm_.rank());
+    for (const std::int64_t shift : {0, 1, 2, -1})
+      for (const std::int64_t n : {0, 1, 10, 1000, 30011}) {
+        std::vector<int> source;
+        for (int rank = 0; rank < comm_.size(); ++rank) {
+          const Place at = place_of(group, rank);
+          const std::int64_t from = shift < 0 ? at.count() - 1 : (at.member + shift) % at.count();
+          source.push_back(at.members.at(static_cast<std::size_t>(from)));
+        }
+        Guarded in(n, SHARDC_I32), out(n, SHARDC_I32);
+        for (std::int64_t i = 0; i < n; ++i) in.set(i, mark(SHARDC_I32, comm_.rank(), i, 1));
+        delay();
+        comm_.permute(g, in.data(), out.data(), n * 4, source.data());
+        const std::string what = "permute in group " + std::to_string(g);
+        for (std::int64_t i = 0; i < n && problem.empty(); ++i)
+          if (const double want = mark(SHARDC_I32, source[static_cast<std::size_t>(comm_.rank())], i, 1);
+              out.get(i) != want)
+            problem = wrong(what, SHARDC_I32, i, out.get(i), want);
+        if (!(in.intact() && out.intact()) && problem.empty()) problem = what + " wrote outside its buffer";
+      }
+  }
+  return problem;
+}
+
+std::string Conformance::halo() {
+  struct Shape {
+    std::int64_t outer, total, inner, before, after;
+  };
+  const Shape shapes[] = {{1, 12, 1, 1, 1},   {3, 12, 5, 0, 2}, {2, 7, 3, 2, 0},    {2, 7, 1, 6, 7}, {1, 1, 4, 1, 1},
+                          {4, 0, 3, 1, 1},    {1, 5, 1, 9, 9},  {1, 1000, 33, 3, 1}, {2, 13, 2, 0, 0}, {0, 8, 2, 1, 1}};
+  std::string problem;
+  for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
+    const Place place = place_of(groups_.table[static_cast<std::size_t>(std::max(g, 0))], comm_.rank());
+    for (const Shape& s : shapes) {
+      const std::int64_t chunk = (s.total + place.count() - 1) / place.count();
+      const Window window{s.outer, chunk, s.total, s.inner * 4, s.before, s.after};
+      const std::int64_t rows = window.places(), first = place.member * chunk - s.before;
+      Guarded in(s.outer * chunk * s.inner, SHARDC_I32), out(s.outer * rows * s.inner, SHARDC_I32);
+      // The value of an element says where it is in the whole.
+      const auto value = [&](std::int64_t o, std::int64_t row, std::int64_t i) {
+        return mark(SHARDC_I32, 0, (o * s.total + row) * s.inner + i, place.tag());
+      };
+      for (std::int64_t o = 0; o < s.outer; ++o)
+        for (std::int64_t row = 0; row < chunk; ++row)
+          for (std::int64_t i = 0; i < s.inner; ++i)
+            in.set((o * chunk + row) * s.inner + i, value(o, place.member * chunk + row, i));
+      delay();
+      comm_.halo(g, in.data(), out.data(), window);
+      const std::string what = "halo in group " + std::to_string(g);
+      for (std::int64_t at = 0; at < s.outer * rows * s.inner && problem.empty(); ++at) {
+        const std::int64_t row = first + at / s.inner % rows;
+        if (row < 0 || row >= s.total) continue;
+        const double want = value(at / (rows * s.inner), row, at % s.inner);
+        if (out.get(at) != want) problem = wrong(what, SHARDC_I32, at, out.get(at), want);
+      }
+      if (!(in.intact() && out.intact()) && problem.empty()) problem = what + " wrote outside its buffer";
+    }
+  }
+  return problem;
+}
+
 std::string Conformance::send_and_receive() {
   std::string problem;
   for (const std::int64_t n : {0, 1, 1000, 200003}) {

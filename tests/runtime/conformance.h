@@ -27,6 +27,8 @@ class Conformance {
   std::string all_gather();
   std::string reduce_scatter();
   std::string all_to_all();
+  std::string permute();
+  std::string halo();
   std::string send_and_receive();
   std::string rounding();  // bf16 and f16 sums are made in float; results are the same bytes everywhere
   std::string large();     // beyond one piece of a pipelined implementation

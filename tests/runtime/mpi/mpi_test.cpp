@@ -25,6 +25,8 @@ TEST(Mpi, AllReduce) { check(&Conformance::all_reduce); }
 TEST(Mpi, AllGather) { check(&Conformance::all_gather); }
 TEST(Mpi, ReduceScatter) { check(&Conformance::reduce_scatter); }
 TEST(Mpi, AllToAll) { check(&Conformance::all_to_all); }
+TEST(Mpi, Permute) { check(&Conformance::permute); }
+TEST(Mpi, Halo) { check(&Conformance::halo); }
 TEST(Mpi, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST(Mpi, Rounding) { check(&Conformance::rounding); }
 TEST(Mpi, Large) { check(&Conformance::large); }

@@ -393,7 +393,9 @@ std::vector<Batched> Batcher::body_args(const Graph& local, const std::vector<st
     type.shape.insert(type.shape.begin(), leads.begin(), leads.end());
     Arg arg = local.args[i];
     arg.dims.assign(type.rank(), "");
-    args.push_back(made(to_.arg(std::move(arg), value.name, type), varies[i]));
+    const ValueId made_arg = to_.arg(std::move(arg), value.name, type);
+    // A parameter has its name outside too, with another rank: it is the user's to shard.
+    args.push_back(leads.empty() ? Batched{made_arg, varies[i]} : made(made_arg, varies[i]));
   }
   return args;
 }

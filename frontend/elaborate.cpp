@@ -81,6 +81,7 @@ void Elaborator::bind(Frame& frame, const Named& name, std::optional<ValueId> va
   frame.names[name.name] = {value, name.span};
   if (frame.block == nullptr) return;
   std::vector<InnerValue>& uses = scope_.inner[frame.path + name.name];
+  if (manual_ != nullptr) scope_.manual_names.insert(frame.path + name.name);
   if (!value || manual_ != nullptr) return;
   const Value& v = frame.builder.peek()[*value];
   uses.push_back({v.name, v.type.rank()});

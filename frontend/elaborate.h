@@ -13,6 +13,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct Scope {
   const Mesh* mesh = nullptr;
   bool trains = false;
   std::map<std::string, Sharding, std::less<>> manual;
+  std::set<std::string, std::less<>> manual_names;  // "ffn.h": of values as the block calls them
 };
 
 // Appends the statements to `builder`. `scope` holds the arguments; the results are added to it. `bytes` is

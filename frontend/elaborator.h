@@ -1,4 +1,4 @@
-// The state behind elaborate(): see elaborate.h. Its methods lie in four files, by what they turn into
+// The state behind elaborate(): see elaborate.h. Its methods lie in five files, by what they turn into
 // nodes.
 #pragma once
 

@@ -226,6 +226,12 @@ class ModelReader {
 
   // The values that a hint means by a name: one, or one for each use of the block that it is in.
   std::vector<InnerValue> values_called(const Named& name) {
+    if (scope_.manual_names.contains(name.name)) {
+      reporter_.error(name.span,
+                      fmt::format("'{}' is in a manual region, which says where it lies", name.name),
+                      "say it of what the region takes and gives");
+      return {};
+    }
     if (const auto inner = scope_.inner.find(name.name); inner != scope_.inner.end()) return inner->second;
     const Binding* binding = find(name, /*inner=*/true);
     if (binding == nullptr || !binding->value) return {};

@@ -243,8 +243,8 @@ bool moves(const Node& node) {
 class ReshardFinder {
  public:
   ReshardFinder(const Mesh& mesh, const std::map<std::string, Sharding, std::less<>>& told,
-                Diagnostics& errors)
-      : mesh_(mesh), told_(told), errors_(errors) {}
+                const std::map<std::string, Sharding, std::less<>>& manual, Diagnostics& errors)
+      : mesh_(mesh), told_(told), manual_(manual), errors_(errors) {}
 
   void walk(const Graph& graph) {
     const std::vector<NodeId> made_by = producers(graph);
@@ -274,6 +274,8 @@ class ReshardFinder {
     }
     const Value &from = graph[first], &to = graph[last];
     const std::string name = plain_name(from.name);
+    if (manual_.contains(name) || (reader != nullptr && manual_.contains(graph[reader->results[0]].name)))
+      return;
     if (asked_for(name, to.sharding) ||
         (reader != nullptr && elementwise(*reader) && told_.contains(graph[reader->results[0]].name)))
       return;
@@ -309,15 +311,17 @@ class ReshardFinder {
 
   const Mesh& mesh_;
   const std::map<std::string, Sharding, std::less<>>& told_;
+  const std::map<std::string, Sharding, std::less<>>& manual_;
   Diagnostics& errors_;
 };
 
 }  // namespace
 
 Diagnostics check_reshards(const SpmdProgram& program,
-                           const std::map<std::string, Sharding, std::less<>>& told) {
+                           const std::map<std::string, Sharding, std::less<>>& told,
+                           const std::map<std::string, Sharding, std::less<>>& manual) {
   Diagnostics errors;
-  ReshardFinder(program.mesh, told, errors).walk(program.graph);
+  ReshardFinder(program.mesh, told, manual, errors).walk(program.graph);
   return errors;
 }
 

@@ -21,8 +21,10 @@ Diagnostics check_expectations(const SpmdProgram& program, const std::vector<Exp
 
 // With `explicit: true`: one diagnostic for each reshard (a collective that moves a value which is there,
 // other than one that completes partial results) that nobody asked for. `told` are the shardings that the
-// user gave: a value may be brought into the form that it is told to have, where it is made.
+// user gave: a value may be brought into the form that it is told to have, where it is made. Values of
+// manual regions move as their block says.
 Diagnostics check_reshards(const SpmdProgram& program,
-                           const std::map<std::string, Sharding, std::less<>>& told);
+                           const std::map<std::string, Sharding, std::less<>>& told,
+                           const std::map<std::string, Sharding, std::less<>>& manual = {});
 
 }  // namespace shardc::passes

@@ -88,6 +88,7 @@ void split_weights(const Graph& graph, const Mesh& mesh, const AxisRef& axis, Se
     auto [it, fresh] = seeds.tensors.try_emplace(
         product.parameter,
         Seed{Sharding::replicated_of(present->dims.size(), true), "the default rules (columns of a weight)"});
+    if (it->second.sharding.dims.size() != present->dims.size()) continue;  // of another value of that name
     it->second.sharding.dims[*dim].axes.push_back(axis);
   }
 }

@@ -198,7 +198,7 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
   if (built.seeds.constraints.explicit_reshards) {
     std::map<std::string, Sharding, std::less<>> told;
     for (const auto& [name, seed] : built.seeds.tensors) told.emplace(name, seed.sharding);
-    Diagnostics reshards = passes::check_reshards(built.local.program, told);
+    Diagnostics reshards = passes::check_reshards(built.local.program, told, built.model.hints.manual);
     add_lines(reshards, path);
     errors.insert(errors.end(), reshards.begin(), reshards.end());
   }

@@ -170,5 +170,16 @@ TEST(ManualRegions, BecomeCollectives) {
   EXPECT_THAT(dump.out, Not(HasSubstr("all_to_all")));
 }
 
+// What a block moves is written there.
+TEST(ManualRegions, AreExplicit) {
+  const Scratch scratch;
+  for (const Region& region : kRegions) {
+    if (region.name == std::string("OwnIndex")) continue;  // whose x is split by data, and has to move
+    const Finished check =
+        shardc({"check", model(scratch, region, region.call, false, "  explicit: true\n")});
+    EXPECT_EQ(check.status, 0) << check;
+  }
+}
+
 }  // namespace
 }  // namespace shardc::testing

@@ -5,6 +5,7 @@
 
 #include "frontend/cluster.h"
 #include "frontend/model.h"
+#include "frontend/plan.h"
 #include "frontend/sharding_text.h"
 #include "ir/optimizer.h"
 #include "ir/support/check.h"
@@ -513,6 +514,41 @@ TEST(ShardingText, Mistakes) {
             "      |             ^\n");
   for (const char* text : {"", "2", "a=0", "a=1,a=2", "a=2 b=2", "a=-1", "a=99999999999999999999"})
     EXPECT_FALSE(parse_mesh(text)) << text;
+}
+
+// Whatever a plan says survives printing, word for word.
+TEST(PlanText, RoundTrips) {
+  const std::string text = R"(plan: m
+cluster: c
+mesh: {data: 2, model: 4}
+tensors:
+  a: [data, _]
+  b: [model p1, +]
+  c: "[[data, model]+ p2, _]"
+  d: "[_, model]{replicated: data}"
+  layer.h: [[model:(2)2, data], _]
+alike:
+  - [a, b]
+  - [layer.wq, layer.wk, layer.wv]
+barriers:
+  layer.h: both
+  x: forward
+explicit: true
+expect:
+  all_reduce: ["<= 2 per layer forward", "== 0 in backward"]
+  halo_bytes: ["< 100 in step"]
+predicted:
+  step_seconds: 0.5
+  compute_seconds: 0.25
+  exposed_comm_seconds: 0.25
+  flops_per_step: 1000
+  mfu: 0.5
+  peak_bytes_per_device: 4096
+reason: a test
+)";
+  const Result<Plan> plan = frontend::parse_plan(text, "plan.yaml");
+  ASSERT_TRUE(plan) << render(plan.error());
+  EXPECT_EQ(frontend::print(plan.value()), text);
 }
 
 TEST(OverridesText, Parses) {

@@ -151,6 +151,15 @@ class Writer {
     }
   }
 
+  // A comparison of equal texts, which compilers take for a mistake. Only a NaN is not equal to itself.
+  static std::string with_itself(Fn fn, Kind kind, const std::string& a) {
+    const bool equal = fn == Fn::Le || fn == Fn::Ge || fn == Fn::Eq;
+    if (kind == Kind::Float && (equal || fn == Fn::Ne))
+      return fmt::format("{}__builtin_isnan({})", equal ? "!" : "", a);
+    if (fn == Fn::Max || fn == Fn::Min) return a;
+    return fmt::format("((void)({}), {})", a, equal ? "true" : "false");
+  }
+
   std::string binary(const Expr& e) {
     Kind kind = kind_of(e, operands_);
     if (kind == Kind::Bool) {  // a comparison computes in the wider kind of its sides
@@ -160,6 +169,7 @@ class Writer {
                                                   : Kind::Bool;
     }
     const std::string a = as(kind, e->args[0]), b = as(kind, e->args[1]);
+    if (a == b && kind_of(e, operands_) == Kind::Bool) return with_itself(e->fn, kind, a);
     if (info(e->fn).infix) return fmt::format("({} {} {})", a, info(e->fn).name, b);
     if (e->fn == Fn::Pow) return fmt::format("__builtin_powf({}, {})", a, b);
     // A literal is an int, no shardc_i64: what type a template works in is said.

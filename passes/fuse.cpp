@@ -236,13 +236,7 @@ bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest) 
   if (nest.body->args[0]->fn != Fn::Load || nest.body->args[1]->fn != Fn::Load) return false;
   if (nest.body->args[0]->index == nest.body->args[1]->index) return false;
   if (graph[node.results[0]].type.dtype != DType::F32) return false;
-  for (std::size_t k = 0; k < 2; ++k) {
-    const Type& type = graph[node.operands[k]].type;
-    if (type.dtype != DType::F32) return false;
-    for (std::size_t d = 0; d < type.rank(); ++d)
-      if (may_leave(nest, nest.inputs[k][d], type.shape[d])) return false;
-  }
-  return true;
+  return graph[node.operands[0]].type.dtype == DType::F32 && graph[node.operands[1]].type.dtype == DType::F32;
 }
 
 namespace {

@@ -12,7 +12,7 @@ namespace shardc::passes {
 
 SpmdProgram fuse(const SpmdProgram& program);
 
-// A product of two f32 tensors summed over shared factors, all indices plain: what a BLAS call can do.
+// A product of two f32 tensors, summed: what a BLAS call can do, of windows after packing them.
 bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest);
 
 }  // namespace shardc::passes

@@ -401,6 +401,7 @@ Values expand_repeat_elements(Builder& b, const Args& args) {
   const auto axis = static_cast<std::size_t>(args.axis("axis", type.rank()));
   const std::int64_t repeats = args.integer("repeats");
   if (repeats < 1) fail("repeats", "{} repetitions are less than one", repeats);
+  if (repeats == 1) return {args.value("x")};
   LoopNest nest = loops_over(type.shape);
   nest.inputs = {straight(type.rank())};
   nest.output[axis] = repeats * nest.output[axis] + Affine::of(FactorId(nest.factors.size()));

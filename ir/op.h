@@ -88,8 +88,8 @@ struct OpDef {
   // Example calls with types in place of tensors, used by documentation, gradient, sharding and fuzz tests
   // (ir/signature.h): "matmul(f32[3, 4], f32[4, 5])", "take(f32[5, 3], i32[4] < 5)", "log(f32[3] > 0)".
   std::vector<std::string_view> samples = {};
-  // Why data moves in some split although parts of the operands would give parts of the result: a sharding rule
-  // that is missing. Empty: none is.
+  // Why data moves in some split although parts of the operands would give parts of the result: a sharding
+  // rule that is missing. Empty: none is.
   std::string_view moves = {};
   std::string_view no_gradient = {};  // why there is none; empty: differentiable where its inputs are floats
 };

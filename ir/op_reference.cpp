@@ -114,8 +114,8 @@ std::string section(const OpDef& op) {
   std::string body = print(graph);
   body = body.substr(body.find('\n') + 1);  // without "graph NAME {"
   body.erase(body.rfind('}'));              // and its end
-  return fmt::format("\n## {}\n\n`{}`\n\n{}\n\n```\n# {}\n{}```\n\nSharding: {}.{}\n\nGradient: {}.\n", op.name,
-                     signature(op), op.doc, op.samples.front(), body, fmt::join(sharding, "; "),
+  return fmt::format("\n## {}\n\n`{}`\n\n{}\n\n```\n# {}\n{}```\n\nSharding: {}.{}\n\nGradient: {}.\n",
+                     op.name, signature(op), op.doc, op.samples.front(), body, fmt::join(sharding, "; "),
                      op.moves.empty() ? "" : fmt::format(" Missing: {}.", op.moves),
                      op.no_gradient.empty() ? "yes" : fmt::format("none, {}", op.no_gradient));
 }

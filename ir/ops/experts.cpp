@@ -174,8 +174,9 @@ std::vector<OpDef> experts() {
        .samples = {"moe(f32[2, 3, 2], f32[2, 4], f32[4, 2, 3], f32[4, 3, 2], capacity=6)",
                    "moe(f32[6, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=1, capacity=2)",
                    "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)"},
-       .moves = "tokens: the place of a token in its expert's buffer depends on how many before it chose that "
-                "expert, so that counts are gathered; only with a capacity that nobody exceeds would parts do"},
+       .moves =
+           "tokens: the place of a token in its expert's buffer depends on how many before it chose that "
+           "expert, so that counts are gathered; only with a capacity that nobody exceeds would parts do"},
   };
 }
 

@@ -1,5 +1,5 @@
-// SHARDC_SEED=n replays one random model, or, with SHARDC_CASES=m, the m from n on; without it tests have ranges of
-// their own.
+// SHARDC_SEED=n replays one random model, or, with SHARDC_CASES=m, the m from n on; without it tests have
+// ranges of their own.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -1,7 +1,7 @@
-// Is any sharding rule missing? Every op is tried on halves and thirds of its operands, knowing nothing about it: where
-// the parts' results make up the whole, joined along a dimension or combined, a rule exists, and the
-// partitioner must know it: no device may then have to see more than its part. (That the rules it knows are right is what
-// partition_test.cpp and the ladder show.)
+// Is any sharding rule missing? Every op is tried on halves and thirds of its operands, knowing nothing about
+// it: where the parts' results make up the whole, joined along a dimension or combined, a rule exists, and
+// the partitioner must know it: no device may then have to see more than its part. (That the rules it knows
+// are right is what partition_test.cpp and the ladder show.)
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gmock/gmock.h>
@@ -29,7 +29,7 @@ using Split = std::vector<int>;
 
 // How a result comes out of those of the parts.
 struct Joined {
-  int dim = kWhole;                  // put together along this dimension, or
+  int dim = kWhole;                 // put together along this dimension, or
   Combine combine = Combine::None;  // combined
   bool operator==(const Joined&) const = default;
 };
@@ -37,7 +37,8 @@ struct Joined {
 bool close(const std::vector<double>& a, const std::vector<double>& b) {
   if (a.size() != b.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(a[i] == b[i]) && !(std::isnan(a[i]) && std::isnan(b[i])) && !(std::abs(a[i] - b[i]) < 1e-9)) return false;
+    if (!(a[i] == b[i]) && !(std::isnan(a[i]) && std::isnan(b[i])) && !(std::abs(a[i] - b[i]) < 1e-9))
+      return false;
   return true;
 }
 
@@ -78,7 +79,8 @@ std::optional<Joined> join(const Tensor& whole, const std::vector<Tensor>& parts
   for (Combine combine : {Combine::Sum, Combine::Max, Combine::Min}) {
     std::vector<double> together = parts[0].data;
     for (std::size_t p = 1; p < parts.size(); ++p)
-      for (std::size_t i = 0; i < together.size(); ++i) together[i] = combined(combine, together[i], parts[p].data[i]);
+      for (std::size_t i = 0; i < together.size(); ++i)
+        together[i] = combined(combine, together[i], parts[p].data[i]);
     if (close(together, whole.data)) return Joined{kWhole, combine};
   }
   return std::nullopt;
@@ -91,9 +93,9 @@ class Subject {
       : sample_(sample), ways_(ways), graph_(graph_of(sample)) {
     for (std::size_t k = 0; k < sample.operands.size(); ++k) {
       const SampleOperand& operand = sample.operands[k];
-      args_.push_back(testing::tensor_named(fmt::format("{}.{}", trial, k), operand.type,
-                                            operand.positive ? testing::Fill::Positives : testing::Fill::Reals,
-                                            operand.bound));
+      args_.push_back(testing::tensor_named(
+          fmt::format("{}.{}", trial, k), operand.type,
+          operand.positive ? testing::Fill::Positives : testing::Fill::Reals, operand.bound));
     }
     whole_ = interpret(graph_, args_);
   }
@@ -137,8 +139,8 @@ class Subject {
     };
     for (std::size_t r = 0; r < joined.size(); ++r) seed(lowered.outputs[r].value, joined[r].dim);
     for (std::size_t k = 0; k < split.size(); ++k) seed(lowered.args[k].value, split[k]);
-    const SpmdProgram program =
-        passes::partition(passes::split_sweeps(passes::propagate(lowered, mesh, seeds)), mesh, testing::without_latency(ways_));
+    const SpmdProgram program = passes::partition(
+        passes::split_sweeps(passes::propagate(lowered, mesh, seeds)), mesh, testing::without_latency(ways_));
     std::set<std::string> kinds;
     collect(program.graph, kinds);
     return kinds;
@@ -181,7 +183,8 @@ std::vector<Split> splits_of(const Subject& subject, std::size_t operands) {
       }
     all = std::move(longer);
   }
-  std::erase_if(all, [](const Split& s) { return std::all_of(s.begin(), s.end(), [](int d) { return d == kWhole; }); });
+  std::erase_if(
+      all, [](const Split& s) { return std::all_of(s.begin(), s.end(), [](int d) { return d == kWhole; }); });
   return all;
 }
 
@@ -217,7 +220,8 @@ TEST(Rules, NoneIsMissingWithoutAReason) {
         const auto found = missing_rules(text, ways, rules);
         missing.insert(missing.end(), found.begin(), found.end());
       }
-    EXPECT_EQ(missing.empty(), op.moves.empty()) << op.name << "\n" << fmt::format("{}", fmt::join(missing, "\n"));
+    EXPECT_EQ(missing.empty(), op.moves.empty()) << op.name << "\n"
+                                                 << fmt::format("{}", fmt::join(missing, "\n"));
   }
   EXPECT_GT(rules, 300);
 }

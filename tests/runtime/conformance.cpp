@@ -251,7 +251,8 @@ std::string Conformance::all_to_all() {
   return problem;
 }
 
-// Around the ring by 0, 1, 2 members, and everyone from the last: copies of one part are as good as each other.
+// Around the ring by 0, 1, 2 members, and everyone from the last: copies of one part are as good as each
+// other.
 std::string Conformance::permute() {
   std::string problem;
   for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
@@ -284,8 +285,9 @@ std::string Conformance::halo() {
   struct Shape {
     std::int64_t outer, total, inner, before, after;
   };
-  const Shape shapes[] = {{1, 12, 1, 1, 1},   {3, 12, 5, 0, 2}, {2, 7, 3, 2, 0},    {2, 7, 1, 6, 7}, {1, 1, 4, 1, 1},
-                          {4, 0, 3, 1, 1},    {1, 5, 1, 9, 9},  {1, 1000, 33, 3, 1}, {2, 13, 2, 0, 0}, {0, 8, 2, 1, 1}};
+  const Shape shapes[] = {{1, 12, 1, 1, 1}, {3, 12, 5, 0, 2}, {2, 7, 3, 2, 0}, {2, 7, 1, 6, 7},
+                          {1, 1, 4, 1, 1},  {4, 0, 3, 1, 1},  {1, 5, 1, 9, 9}, {1, 1000, 33, 3, 1},
+                          {2, 13, 2, 0, 0}, {0, 8, 2, 1, 1}};
   std::string problem;
   for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
     const Place place = place_of(groups_.table[static_cast<std::size_t>(std::max(g, 0))], comm_.rank());

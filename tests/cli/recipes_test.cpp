@@ -17,7 +17,8 @@ TEST_P(Recipe, KeepsItsContract) {
   EXPECT_EQ(check.status, 0) << check;
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, Recipe, ::testing::Values("gspmd", "megatron", "megatron-sequence", "dsp"),
+INSTANTIATE_TEST_SUITE_P(Files, Recipe,
+                         ::testing::Values("gspmd", "megatron", "megatron-sequence", "dsp", "gshard"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)

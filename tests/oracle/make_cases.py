@@ -492,6 +492,8 @@ cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 6),
       "moe(f32[2, 3, 2], f32[2, 4], f32[4, 2, 3], f32[4, 3, 2], capacity=6)")
 cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 1, 2),
       "moe(f32[6, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=1, capacity=2)")
+cases(lambda x, g, w1, w2: np.concatenate([moe(x[i:i + 1], g, w1, w2, 2, 2) for i in range(4)]),
+      "moe(f32[4, 2, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=2, groups=4)")
 cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 4), "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)")
 
 

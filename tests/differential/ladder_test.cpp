@@ -112,8 +112,8 @@ void multiply_all(std::uint64_t first, std::uint64_t count) {
 
 TEST(Ladder, Products) { multiply_all(1, 10); }
 TEST(SlowLadder, Products) { multiply_all(10'001, 100); }
-TEST(Ladder, SimulatedDevices) { climb_all(1, 300, false); }
-TEST(Ladder, Threads) { climb_all(10'001, 25, true); }
+TEST(Ladder, SimulatedDevices) { climb_all(1, 200, false); }
+TEST(Ladder, Threads) { climb_all(10'001, 15, true); }
 TEST(SlowLadder, SimulatedDevices) { climb_all(100'001, 6000, false); }
 TEST(SlowLadder, Threads) { climb_all(200'001, 250, true); }
 

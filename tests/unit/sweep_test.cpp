@@ -1,6 +1,6 @@
 // Sweeps: their text, their faults, and what partitioning makes of those along a split dimension.
-#include <gmock/gmock.h>
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <limits>

@@ -111,6 +111,8 @@ TEST_P(Memory, IsAsPredicted) {
 }
 INSTANTIATE_TEST_SUITE_P(Examples, Memory, ::testing::Values("mlp", "llama-tiny"),
                          [](const auto& info) { return std::string(info.param, 3); });
+INSTANTIATE_TEST_SUITE_P(SlowExamples, Memory, ::testing::Values("vit-tiny"),
+                         [](const auto& info) { return std::string(info.param, 3); });
 
 TEST(Plan, SummaryForPrograms) {
   const Scratch scratch;

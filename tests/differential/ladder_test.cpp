@@ -114,6 +114,8 @@ TEST(Ladder, Products) { multiply_all(1, 10); }
 TEST(SlowLadder, Products) { multiply_all(10'001, 100); }
 TEST(Ladder, SimulatedDevices) { climb_all(1, 200, false); }
 TEST(Ladder, Threads) { climb_all(10'001, 15, true); }
+TEST(SlowLadder, MoreSimulatedDevices) { climb_all(201, 100, false); }
+TEST(SlowLadder, MoreThreads) { climb_all(10'016, 10, true); }
 TEST(SlowLadder, SimulatedDevices) { climb_all(100'001, 6000, false); }
 TEST(SlowLadder, Threads) { climb_all(200'001, 250, true); }
 

@@ -47,6 +47,7 @@ TEST_P(ThreadComms, Rounding) { check(&Conformance::rounding); }
 TEST_P(ThreadComms, Large) { check(&Conformance::large); }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ThreadComms, ::testing::Values(1, 2, 3, 4, 7, 8));
+INSTANTIATE_TEST_SUITE_P(SlowRanks, ThreadComms, ::testing::Values(6));
 
 // Whoever waits for a rank that gave up is told, wherever it waits, and so is whoever comes later.
 TEST(ThreadCommsFailure, WakesEveryWaiter) {

@@ -31,6 +31,12 @@ Shape local_shape(const Shape& global, const Sharding& sharding) {
   return local;
 }
 
+Sharding layout_of(Sharding sharding) {
+  for (DimSharding& dim : sharding.dims) dim.open = false;
+  sharding.replicated.clear();
+  return sharding;
+}
+
 std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,
                                           const Sharding& from, const Sharding& to) {
   // Where a device's part starts; equal chunks that start alike are alike.

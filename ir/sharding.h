@@ -42,6 +42,9 @@ struct Sharding {
 Shape local_shape(const Shape& global, const Sharding& sharding);  // the buffer's shape, padding included
 std::string to_string(const Mesh& mesh, const Sharding& sharding);
 
+// Only what says where elements are: without wishes (open dimensions, explicitly replicated axes).
+Sharding layout_of(Sharding sharding);
+
 // Per device, which one of the devices that differ from it along `axes` holds, as `from`, what it is to hold
 // as `to`: itself where it can, -1 where nobody does.
 std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,

@@ -29,12 +29,6 @@ bool same_layout(const Sharding& a, const Sharding& b) {
                     });
 }
 
-Sharding layout_of(Sharding sharding) {
-  for (DimSharding& dim : sharding.dims) dim.open = false;
-  sharding.replicated.clear();
-  return sharding;
-}
-
 }  // namespace
 
 void Verifier::verify_mesh() {

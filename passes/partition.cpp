@@ -12,12 +12,6 @@
 namespace shardc::passes {
 namespace {
 
-Sharding closed(Sharding sharding) {
-  for (DimSharding& dim : sharding.dims) dim.open = false;
-  sharding.replicated.clear();
-  return sharding;
-}
-
 class Partitioner {
  public:
   Partitioner(const Graph& graph, Builder& to, Resharder& resharder)
@@ -35,7 +29,7 @@ class Partitioner {
     for (const Arg& arg : graph_.args) {
       const Value& value = graph_[arg.value];
       map_[*arg.value] = to_.arg(arg, value.name, value.type);
-      to_.set_sharding(map_[*arg.value], closed(value.sharding));
+      to_.set_sharding(map_[*arg.value], layout_of(value.sharding));
     }
     for (const Node& node : graph_.nodes) {
       to_.set_place(node.place);
@@ -80,7 +74,7 @@ class Partitioner {
  private:
   void add_nest(const Node& node, const LoopNest& original) {
     const Value& result = graph_[node.results[0]];
-    const Sharding wanted = closed(result.sharding);
+    const Sharding wanted = layout_of(result.sharding);
     const auto has_form = [&](std::size_t k, const Sharding& form) {
       return find_form(node.operands[k], form).has_value();
     };
@@ -106,17 +100,17 @@ class Partitioner {
   // Every device goes through its lines from end to end.
   void add_sweep(const Node& node, const Sweep& sweep) {
     const Value& result = graph_[node.results[0]];
-    Sharding form = closed(result.sharding);
+    Sharding form = layout_of(result.sharding);
     form.dims[static_cast<std::size_t>(sweep.dim)].axes.clear();
     std::vector<ValueId> operands;
     for (ValueId operand : node.operands) operands.push_back(in_form(operand, form));
     const ValueId value = to_.sweep(sweep, std::move(operands), result.name);
     to_.set_sharding(value, form);
-    map_[*node.results[0]] = resharder_.apply(to_, value, closed(result.sharding));
+    map_[*node.results[0]] = resharder_.apply(to_, value, layout_of(result.sharding));
   }
 
   static Sharding outside(const Sharding& sharding, bool stack) {
-    Sharding result = closed(sharding);
+    Sharding result = layout_of(sharding);
     if (stack) result.dims.insert(result.dims.begin(), DimSharding{});
     return result;
   }
@@ -136,7 +130,7 @@ class Partitioner {
     std::vector<Sharding> made;
     for (std::size_t i = 0; i < body.outputs.size(); ++i) {
       const ValueId like = i < carried ? body.args[i].value : body.outputs[i].value;
-      made.push_back(closed(body[like].sharding));
+      made.push_back(layout_of(body[like].sharding));
       inside.output(body.outputs[i], made.back());
     }
     Repeat local{repeat.times, repeat.reverse, repeat.carried, repeat.stacked,
@@ -173,7 +167,7 @@ SpmdProgram partition(const Graph& given, const Mesh& mesh, const Cluster& clust
   for (const Output& output : sharded.outputs) {
     const bool update = output.role == Output::Role::Update;
     const ValueId like = update ? sharded.args[static_cast<std::size_t>(output.of)].value : output.value;
-    partitioner.output(output, closed(sharded[like].sharding));
+    partitioner.output(output, layout_of(sharded[like].sharding));
   }
   return {mesh, to.finish()};
 }

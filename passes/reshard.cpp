@@ -21,13 +21,11 @@ bool bare(const Sharding& sharding) {
                      [](const DimSharding& dim) { return dim.before == 0 && dim.after == 0; });
 }
 
-// Only what says where elements are.
-Sharding layout_of(const Sharding& sharding) {
-  Sharding layout;
-  for (const DimSharding& dim : sharding.dims) layout.dims.push_back({dim.axes});
-  layout.partial = sharding.partial;
+// A layout as the search compares it: no halo, and partial axes in order.
+Sharding canonical(const Sharding& sharding) {
+  Sharding layout = layout_of(sharding);
+  for (DimSharding& dim : layout.dims) dim = {std::move(dim.axes)};
   std::sort(layout.partial.begin(), layout.partial.end());
-  layout.pending = sharding.pending;
   return layout;
 }
 
@@ -311,10 +309,10 @@ ValueId slice(Builder& to, ValueId value, const Sharding& after, const std::stri
 const std::optional<Route>& Resharder::route(const Type& type, const Sharding& from, const Sharding& to) {
   CHECK(bare(from), "a value with a halo is resharded");
   const std::string key = fmt::format(
-      "{}{}>{}", to_string(type), key_of(layout_of(from)) + std::string(name_of(from.pending)), key_of(to));
+      "{}{}>{}", to_string(type), key_of(canonical(from)) + std::string(name_of(from.pending)), key_of(to));
   const auto known = known_.find(key);
   if (known != known_.end()) return known->second;
-  const Sharding start = layout_of(from), end = layout_of(to);
+  const Sharding start = canonical(from), end = canonical(to);
   std::optional<Route> route;
   if (start == end)
     route = Route{};

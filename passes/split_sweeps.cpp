@@ -11,12 +11,6 @@
 namespace shardc::passes {
 namespace {
 
-Sharding closed(Sharding sharding) {
-  for (DimSharding& dim : sharding.dims) dim.open = false;
-  sharding.replicated.clear();
-  return sharding;
-}
-
 // The rewriting of one sweep. A chunked tensor has the dimensions [.., chunk, place, ..] for [.., dim, ..].
 class Chunks {
  public:
@@ -26,7 +20,7 @@ class Chunks {
     chunks_ = ways(axes);
     places_ = chunk_of(type.shape[dim_], axes);
     shape_ = type.shape;
-    sharding_ = closed(sharding);
+    sharding_ = layout_of(sharding);
     sharding_.dims[dim_].axes = axes;
   }
 
@@ -207,7 +201,7 @@ class Chunks {
     nest.inputs = {nest.output, nest.output};
     nest.inputs[1][dim_] = Affine::of(v);
     nest.body = where(eq(x(0), index_of(v)), x(1), integer(0));
-    return placed(to_.nest(std::move(nest), {order, places}, DType::I32, name_), closed(result));
+    return placed(to_.nest(std::move(nest), {order, places}, DType::I32, name_), layout_of(result));
   }
 
   Builder& to_;

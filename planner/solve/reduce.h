@@ -1,0 +1,20 @@
+// Takes out of a problem, before any search, what can be decided exactly. At least one optimal solution
+// survives, and every solution of the model expands to one of the problem with the same cost.
+//
+// - Parallel edges are added; an edge whose costs are a sum of a row's and a column's part becomes node costs.
+// - Strategies that no partner allows, that use more than memory has left at best, or that another one of the
+//   node replaces at no more cost and usage whatever its neighbours do, are dropped. (Neighbourhood substitution,
+//   Freuder, AAAI 1991; dead-end elimination, Goldstein, Biophys. J. 1994.)
+// - A node whose strategy follows from a neighbour's, because all other pairs are forbidden or because for each
+//   strategy of its only neighbour one of its own is best in cost and usage, is merged into that neighbour.
+// - Nodes of degree one and two without usage are eliminated by min-plus products (Bertele and Brioschi, 1972).
+// - Time points at which no choice can exceed the limit, and those covered by others, are dropped.
+#pragma once
+
+#include "planner/solve/model.h"
+
+namespace shardc::planner::solve {
+
+Model reduce(const Problem& problem);
+
+}  // namespace shardc::planner::solve

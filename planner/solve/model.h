@@ -12,7 +12,8 @@ namespace shardc::planner::solve {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Time points [lower, upper) of the model, and what each strategy uses there beyond the least any of them does.
+// Time points [lower, upper) of the model, and what each strategy uses there beyond the least any of them
+// does.
 struct Piece {
   std::int32_t lower = 0, upper = 0;
   std::vector<std::int64_t> usage;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "ir/support/check.h"
@@ -44,8 +45,7 @@ Result<Done> validate_nodes(const Problem& p) {
     std::int64_t largest = 0;
     for (std::size_t s = p.first[v]; s < p.first[v + 1]; ++s) {
       const std::int64_t usage = p.node_usages[s];
-      if (usage < 0)
-        return error_at({}, fmt::format("node {} has a negative usage, {}", v, usage));
+      if (usage < 0) return error_at({}, fmt::format("node {} has a negative usage, {}", v, usage));
       if (p.node_costs[s] < -kForbidden)
         return error_at({}, fmt::format("node {} has a cost below -1e18", v));
       if (usage < kForbidden && usage <= p.usage_limit.value_or(0)) largest = std::max(largest, usage);
@@ -61,13 +61,14 @@ Result<Done> validate_edges(const Problem& p) {
   for (std::size_t e = 0; e < p.edges.size(); ++e) {
     const auto& [from, to, first] = p.edges[e];
     if (from >= p.nodes() || to >= p.nodes())
-      return error_at({}, fmt::format("edge {} names node {}, and there are {}", e, std::max(from, to), p.nodes()));
+      return error_at(
+          {}, fmt::format("edge {} names node {}, and there are {}", e, std::max(from, to), p.nodes()));
     const std::size_t end = e + 1 < p.edges.size() ? p.edges[e + 1].first : p.edge_costs.size();
     const std::size_t expected = p.strategies(from) * p.strategies(to);
     if (first > end || end - first != expected)
-      return error_at({}, fmt::format("edge {} has {} costs, and its nodes {} and {} have {} x {} strategies", e,
-                                      first > end ? 0 : end - first, from, to, p.strategies(from),
-                                      p.strategies(to)));
+      return error_at(
+          {}, fmt::format("edge {} has {} costs, and its nodes {} and {} have {} x {} strategies", e,
+                          first > end ? 0 : end - first, from, to, p.strategies(from), p.strategies(to)));
   }
   for (const std::int64_t cost : p.edge_costs)
     if (cost < -kForbidden) return error_at({}, "an edge has a cost below -1e18");
@@ -105,20 +106,29 @@ Evaluation evaluate(const Problem& p, const Assignment& assignment) {
   Evaluation result;
   if (assignment.size() != p.nodes()) return {.valid = false};
   for (std::size_t v = 0; v < p.nodes(); ++v) {
-    if (assignment[v] < 0 || static_cast<std::size_t>(assignment[v]) >= p.strategies(v)) return {.valid = false};
+    if (assignment[v] < 0 || static_cast<std::size_t>(assignment[v]) >= p.strategies(v))
+      return {.valid = false};
     const std::size_t s = p.first[v] + static_cast<std::size_t>(assignment[v]);
     result.cost += p.node_costs[s];
     result.valid &= p.node_costs[s] < kForbidden && (p.intervals[v].empty() || p.node_usages[s] < kForbidden);
   }
   for (const auto& [from, to, first] : p.edges) {
     const std::size_t row = static_cast<std::size_t>(assignment[from]);
-    const std::int64_t cost = p.edge_costs[first + row * p.strategies(to) + static_cast<std::size_t>(assignment[to])];
+    const std::int64_t cost =
+        p.edge_costs[first + row * p.strategies(to) + static_cast<std::size_t>(assignment[to])];
     result.cost += cost;
     result.valid &= cost < kForbidden;
   }
   result.peak = peak_usage(p, assignment);
-  result.valid &= !p.usage_limit || result.peak <= *p.usage_limit;
+  const bool alive =
+      std::any_of(p.intervals.begin(), p.intervals.end(), [](const Interval& i) { return !i.empty(); });
+  result.valid &= !p.usage_limit || !alive || result.peak <= *p.usage_limit;
   return result;
+}
+
+Wide round_up(double bound) {
+  constexpr double kLargest = 1e37;
+  return static_cast<Wide>(std::ceil(std::clamp(bound, -kLargest, kLargest)));
 }
 
 std::string to_string(Wide value) {

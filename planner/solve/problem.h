@@ -56,10 +56,10 @@ struct Problem {
 };
 
 using Assignment = std::vector<std::int32_t>;  // a strategy per node
-__extension__ using Wide = __int128;            // a sum of int64: never overflows
+__extension__ using Wide = __int128;           // a sum of int64: never overflows
 
-// Whether sizes agree, edges name nodes, every node has a strategy, no usage is negative, and the usages that a
-// solution may hold add up to less than 2^62. Names of nodes and edges are their indices.
+// Whether sizes agree, edges name nodes, every node has a strategy, no usage is negative, and the usages that
+// a solution may hold add up to less than 2^62. Names of nodes and edges are their indices.
 Result<Done> validate(const Problem& problem);
 
 struct Evaluation {
@@ -71,5 +71,6 @@ struct Evaluation {
 Evaluation evaluate(const Problem& problem, const Assignment& assignment);
 
 std::string to_string(Wide value);
+Wide round_up(double bound);  // costs are whole numbers: what is at least `bound` is at least this
 
 }  // namespace shardc::planner::solve

@@ -93,13 +93,15 @@ bool Scanner::fill() {
 std::string Scanner::found() {
   const char c = peek();
   if (c == '\0' && ended_) return "the end of the file";
-  return c >= ' ' && c <= '~' ? fmt::format("'{}'", c) : fmt::format("byte 0x{:02x}", static_cast<unsigned char>(c));
+  return c >= ' ' && c <= '~' ? fmt::format("'{}'", c)
+                              : fmt::format("byte 0x{:02x}", static_cast<unsigned char>(c));
 }
 
 // A number with a fraction or an exponent, of which the leading digits are read: 1e18, 2.50e2.
 std::int64_t Scanner::from_decimal(bool negative, std::int64_t digits) {
   std::string text = (negative ? "-" : "") + std::to_string(digits);
-  for (char c = peek(); (c >= '0' && c <= '9') || (c != '\0' && std::strchr(".eE+-", c) != nullptr); c = peek()) {
+  for (char c = peek(); (c >= '0' && c <= '9') || (c != '\0' && std::strchr(".eE+-", c) != nullptr);
+       c = peek()) {
     text += c;
     skip();
     if (text.size() > 64) fail("expected a shorter number");
@@ -107,7 +109,8 @@ std::int64_t Scanner::from_decimal(bool negative, std::int64_t digits) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size()) fail(fmt::format("'{}' is no number", text));
-  if (value != std::floor(value) || std::abs(value) > 9e18) fail(fmt::format("{} is no 64-bit integer", text));
+  if (value != std::floor(value) || std::abs(value) > 9e18)
+    fail(fmt::format("{} is no 64-bit integer", text));
   return static_cast<std::int64_t>(value);
 }
 
@@ -119,7 +122,8 @@ std::int64_t Scanner::integer() {
   for (; c >= '0' && c <= '9'; c = peek()) {
     value = value * 10 + static_cast<std::uint64_t>(c - '0');
     skip();
-    if (value > std::uint64_t{std::numeric_limits<std::int64_t>::max()} / 10 + 1 && peek() >= '0' && peek() <= '9')
+    if (value > std::uint64_t{std::numeric_limits<std::int64_t>::max()} / 10 + 1 && peek() >= '0' &&
+        peek() <= '9')
       fail("expected a number of 64 bits");
   }
   if (value > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) fail("expected a number of 64 bits");
@@ -181,12 +185,14 @@ void Scanner::skip_value(std::size_t depth) {
     array([&] { skip_value(depth + 1); });
   } else {
     std::string word;
-    for (char d = c; std::isalnum(static_cast<unsigned char>(d)) != 0 || d == '-' || d == '+' || d == '.'; d = peek()) {
+    for (char d = c; std::isalnum(static_cast<unsigned char>(d)) != 0 || d == '-' || d == '+' || d == '.';
+         d = peek()) {
       word += d;
       skip();
       if (word.size() > 64) fail("expected a value");
     }
-    const bool number = !word.empty() && (std::isdigit(static_cast<unsigned char>(word[0])) != 0 || word[0] == '-');
+    const bool number =
+        !word.empty() && (std::isdigit(static_cast<unsigned char>(word[0])) != 0 || word[0] == '-');
     if (!number && word != "null" && word != "true" && word != "false") fail("expected a value");
   }
 }
@@ -271,9 +277,11 @@ void read_parts(Scanner& scan, Parts& parts) {
 void check_sizes(const Parts& parts) {
   if (!parts.intervals.given || !parts.node_costs.given || !parts.usages.given)
     mismatch("'nodes' must have 'intervals', 'costs' and 'usages'");
-  const std::size_t nodes = parts.intervals.size(), costs = parts.node_costs.size(), usages = parts.usages.size();
+  const std::size_t nodes = parts.intervals.size(), costs = parts.node_costs.size(),
+                    usages = parts.usages.size();
   if (costs != nodes || usages != nodes)
-    mismatch(fmt::format("'nodes' has {} intervals, {} lists of costs and {} lists of usages", nodes, costs, usages));
+    mismatch(fmt::format("'nodes' has {} intervals, {} lists of costs and {} lists of usages", nodes, costs,
+                         usages));
   for (std::size_t v = 0; v < nodes; ++v)
     if (parts.node_costs.first[v + 1] != parts.usages.first[v + 1])
       mismatch(fmt::format("node {} has {} costs and {} usages", v,
@@ -299,7 +307,8 @@ Problem assemble(Parts parts) {
   for (std::size_t e = 0; e < parts.edge_nodes.size(); ++e) {
     const std::int64_t from = parts.edge_nodes.values[2 * e], to = parts.edge_nodes.values[2 * e + 1];
     for (const std::int64_t end : {from, to})
-      if (end < 0 || end >= nodes) mismatch(fmt::format("edge {} names node {}, and there are {}", e, end, nodes));
+      if (end < 0 || end >= nodes)
+        mismatch(fmt::format("edge {} names node {}, and there are {}", e, end, nodes));
     problem.edges.push_back(
         {static_cast<std::uint32_t>(from), static_cast<std::uint32_t>(to), parts.edge_costs.first[e]});
   }
@@ -341,14 +350,16 @@ Result<Problem> read_problem(const std::string& path) {
   errno = 0;
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
   if (!file)
-    return error_at({}, fmt::format("cannot read '{}': {}", path, errno != 0 ? std::strerror(errno) : "out of memory"));
+    return error_at(
+        {}, fmt::format("cannot read '{}': {}", path, errno != 0 ? std::strerror(errno) : "out of memory"));
   gzbuffer(file.get(), kChunk);
   return parse(path, [&file](char* into, std::size_t size) -> std::size_t {
     const int taken = gzread(file.get(), into, static_cast<unsigned>(size));
     int code = Z_OK;
     const char* message = gzerror(file.get(), &code);
     if (taken < 0 || code == Z_BUF_ERROR)
-      throw Malformed{fmt::format("cannot read the file: {}", code == Z_ERRNO ? std::strerror(errno) : message)};
+      throw Malformed{
+          fmt::format("cannot read the file: {}", code == Z_ERRNO ? std::strerror(errno) : message)};
     return static_cast<std::size_t>(taken);
   });
 }

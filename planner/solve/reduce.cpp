@@ -1,23 +1,28 @@
 #include "planner/solve/reduce.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <queue>
-#include <unordered_map>
 #include <utility>
+
+#include "ir/support/check.h"
 
 namespace shardc::planner::solve {
 namespace {
 
-constexpr std::size_t kLargestTable = 1U << 20;     // entries of a pair that elimination may make
+constexpr std::size_t kLargestTable = 1U << 20;      // entries of a pair that elimination may make
 constexpr std::size_t kDominationWork = 20'000'000;  // comparisons spent on one visit of one variable
 
 // The model while it shrinks. Pairs are found through adjacency; those of removed variables are dead.
 class Reducer {
  public:
-  explicit Reducer(const Problem& problem);
-  Model run();
+  Reducer(const Problem& problem, Stop stop);
+  Reducer(const Problem& problem, Model model, Assignment& incumbent, Stop stop);
+  void drop(std::size_t node, const std::vector<char>& dead) {
+    compact(node, dead);
+    lower_pieces(node);
+  }
+  void run(bool all);
+  Model finish();
 
  private:
   void load_times();
@@ -31,7 +36,7 @@ class Reducer {
   bool drop_strategies(std::size_t v);
   void mark_unsupported(std::size_t v, std::vector<char>& dead) const;
   void mark_oversized(std::size_t v, std::vector<char>& dead) const;
-  void mark_dominated(std::size_t v, std::vector<char>& dead) const;
+  void mark_dominated(std::size_t v, std::vector<char>& dead);
   bool replaces(std::size_t v, std::size_t other, std::size_t strategy, std::size_t& work) const;
   void compact(std::size_t v, const std::vector<char>& dead);
   void lower_pieces(std::size_t v);
@@ -51,7 +56,8 @@ class Reducer {
   double at(std::size_t e, std::size_t v, std::size_t mine, std::size_t theirs) const {
     const Pair& p = pairs_[e];
     const std::size_t columns = variables_[static_cast<std::size_t>(p.b)].size();
-    return static_cast<std::size_t>(p.a) == v ? p.cost[mine * columns + theirs] : p.cost[theirs * columns + mine];
+    return static_cast<std::size_t>(p.a) == v ? p.cost[mine * columns + theirs]
+                                              : p.cost[theirs * columns + mine];
   }
   void add_pair(std::size_t a, std::size_t b, std::vector<double> cost);
   void remove_pair(std::size_t e);
@@ -64,6 +70,9 @@ class Reducer {
   std::int64_t least_capacity(std::int32_t lower, std::int32_t upper) const;
 
   const Problem& problem_;
+  Stop stop_;
+  bool stopped_ = false;
+  Assignment* incumbent_ = nullptr;
   Model model_;
   std::vector<Variable> variables_;
   std::vector<char> alive_;
@@ -75,8 +84,9 @@ class Reducer {
   std::vector<char> queued_;
 };
 
-Reducer::Reducer(const Problem& problem)
+Reducer::Reducer(const Problem& problem, Stop stop)
     : problem_(problem),
+      stop_(std::move(stop)),
       variables_(problem.nodes()),
       alive_(problem.nodes(), 1),
       adjacent_(problem.nodes()),
@@ -91,6 +101,29 @@ Reducer::Reducer(const Problem& problem)
   }
   load_times();
   load_pairs();
+}
+
+Reducer::Reducer(const Problem& problem, Model model, Assignment& incumbent, Stop stop)
+    : problem_(problem),
+      stop_(std::move(stop)),
+      incumbent_(&incumbent),
+      model_(std::move(model)),
+      variables_(problem.nodes()),
+      alive_(problem.nodes(), 0),
+      adjacent_(problem.nodes()),
+      capacity_(std::move(model_.capacity)),
+      queued_(problem.nodes(), 0) {
+  std::vector<std::size_t> nodes;
+  for (Variable& variable : model_.variables) {
+    nodes.push_back(static_cast<std::size_t>(variable.node));
+    alive_[nodes.back()] = 1;
+    variables_[nodes.back()] = std::move(variable);
+  }
+  for (Pair& pair : model_.pairs)
+    add_pair(nodes[static_cast<std::size_t>(pair.a)], nodes[static_cast<std::size_t>(pair.b)],
+             std::move(pair.cost));
+  model_.variables.clear();
+  model_.pairs.clear();
 }
 
 // Of all time points only those matter at which nobody who was alive before has left since the last arrival.
@@ -149,7 +182,8 @@ void Reducer::add_pair(std::size_t a, std::size_t b, std::vector<double> cost) {
     const std::size_t rows = variables_[a].size(), columns = variables_[b].size();
     const bool same = static_cast<std::size_t>(p.a) == a;
     for (std::size_t i = 0; i < rows; ++i)
-      for (std::size_t j = 0; j < columns; ++j) p.cost[same ? i * columns + j : j * rows + i] += cost[i * columns + j];
+      for (std::size_t j = 0; j < columns; ++j)
+        p.cost[same ? i * columns + j : j * rows + i] += cost[i * columns + j];
     return;
   }
   adjacent_[a].push_back(pairs_.size());
@@ -216,11 +250,15 @@ bool Reducer::replaces(std::size_t v, std::size_t candidate, std::size_t strateg
   return extra <= 0;
 }
 
-void Reducer::mark_dominated(std::size_t v, std::vector<char>& dead) const {
+void Reducer::mark_dominated(std::size_t v, std::vector<char>& dead) {
   std::size_t work = 0;
   for (std::size_t s = 0; s < dead.size(); ++s)
     for (std::size_t t = 0; t < dead.size() && !dead[s] && work < kDominationWork; ++t)
-      if (t != s && !dead[t] && replaces(v, t, s, ++work)) dead[s] = 1;
+      if (t != s && !dead[t] && replaces(v, t, s, ++work)) {
+        dead[s] = 1;
+        if (incumbent_ != nullptr && (*incumbent_)[v] == variables_[v].labels[s])
+          (*incumbent_)[v] = variables_[v].labels[t];
+      }
 }
 
 void Reducer::compact(std::size_t v, const std::vector<char>& dead) {
@@ -257,13 +295,15 @@ void Reducer::lower_pieces(std::size_t v) {
   for (Piece& piece : pieces) {
     const std::int64_t least = *std::min_element(piece.usage.begin(), piece.usage.end());
     if (least > 0)
-      for (std::int32_t t = piece.lower; t < piece.upper; ++t) capacity_[static_cast<std::size_t>(t)] -= least;
+      for (std::int32_t t = piece.lower; t < piece.upper; ++t)
+        capacity_[static_cast<std::size_t>(t)] -= least;
     for (std::int64_t& usage : piece.usage) usage -= least;
     changed |= *std::max_element(piece.usage.begin(), piece.usage.end()) == 0;
   }
   if (changed)
     std::erase_if(pieces, [](const Piece& piece) {
-      return std::all_of(piece.usage.begin(), piece.usage.end(), [](std::int64_t usage) { return usage == 0; });
+      return std::all_of(piece.usage.begin(), piece.usage.end(),
+                         [](std::int64_t usage) { return usage == 0; });
     });
 }
 
@@ -271,8 +311,8 @@ bool Reducer::drop_strategies(std::size_t v) {
   const std::size_t n = variables_[v].size();
   std::vector<char> dead(n, 0);
   mark_unsupported(v, dead);
-  if (!minima_.empty()) mark_oversized(v, dead);
-  mark_dominated(v, dead);
+  mark_oversized(v, dead);
+  if (!stopped_) mark_dominated(v, dead);
   const auto count = static_cast<std::size_t>(std::count(dead.begin(), dead.end(), 1));
   if (count == n) model_.feasible = false;
   if (count == 0 || count == n) return false;
@@ -317,7 +357,8 @@ bool Reducer::eliminate_isolated(std::size_t v) {
   if (!adjacent_[v].empty() || !variables_[v].pieces.empty()) return false;
   const auto best = std::min_element(variables_[v].cost.begin(), variables_[v].cost.end());
   model_.constant += *best;
-  remove_variable(v, {.choice = {variables_[v].labels[static_cast<std::size_t>(best - variables_[v].cost.begin())]}});
+  remove_variable(
+      v, {.choice = {variables_[v].labels[static_cast<std::size_t>(best - variables_[v].cost.begin())]}});
   return true;
 }
 
@@ -333,7 +374,8 @@ void Reducer::contract(std::size_t v, std::size_t e, const std::vector<std::int3
   }
   for (const Piece& piece : variables_[v].pieces) {
     Piece moved{piece.lower, piece.upper, std::vector<std::int64_t>(into.size())};
-    for (std::size_t t = 0; t < into.size(); ++t) moved.usage[t] = piece.usage[static_cast<std::size_t>(function[t])];
+    for (std::size_t t = 0; t < into.size(); ++t)
+      moved.usage[t] = piece.usage[static_cast<std::size_t>(function[t])];
     into.pieces.push_back(std::move(moved));
   }
   const std::vector<std::size_t> others = adjacent_[v];
@@ -425,11 +467,15 @@ bool Reducer::eliminate_middle(std::size_t v) {
 }
 
 void Reducer::visit(std::size_t v) {
-  const std::vector<std::size_t> pairs = adjacent_[v];
-  for (const std::size_t e : pairs) drop_separable(e);
+  stopped_ = stopped_ || (stop_ && stop_());
+  if (!stopped_) {
+    const std::vector<std::size_t> pairs = adjacent_[v];
+    for (const std::size_t e : pairs) drop_separable(e);
+  }
   if (drop_strategies(v)) touch(v);
-  if (!model_.feasible) return;
-  static_cast<void>(fix(v) || eliminate_isolated(v) || merge_leaf(v) || merge_function(v) || eliminate_middle(v));
+  if (!model_.feasible || stopped_) return;
+  static_cast<void>(fix(v) || eliminate_isolated(v) || merge_leaf(v) || merge_function(v) ||
+                    eliminate_middle(v));
 }
 
 // --- time --------------------------------------------------------------------------------------------------
@@ -437,11 +483,13 @@ void Reducer::visit(std::size_t v) {
 void Reducer::merge_equal_pieces(std::size_t v) {
   auto& pieces = variables_[v].pieces;
   const auto span = [](const Piece& p) { return std::pair(p.lower, p.upper); };
-  std::stable_sort(pieces.begin(), pieces.end(), [&](const Piece& p, const Piece& q) { return span(p) < span(q); });
+  std::stable_sort(pieces.begin(), pieces.end(),
+                   [&](const Piece& p, const Piece& q) { return span(p) < span(q); });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if (kept > 0 && span(pieces[kept - 1]) == span(pieces[i])) {
-      for (std::size_t s = 0; s < pieces[i].usage.size(); ++s) pieces[kept - 1].usage[s] += pieces[i].usage[s];
+      for (std::size_t s = 0; s < pieces[i].usage.size(); ++s)
+        pieces[kept - 1].usage[s] += pieces[i].usage[s];
     } else {
       if (kept != i) pieces[kept] = std::move(pieces[i]);
       ++kept;
@@ -461,6 +509,7 @@ void Reducer::measure_capacity() {
 }
 
 std::int64_t Reducer::least_capacity(std::int32_t lower, std::int32_t upper) const {
+  if (minima_.front().empty()) return std::numeric_limits<std::int64_t>::max();
   const auto length = static_cast<std::size_t>(upper - lower);
   std::size_t level = 0;
   while ((std::size_t{2} << level) <= length) ++level;
@@ -513,14 +562,16 @@ bool Reducer::drop_times() {
   return changed;
 }
 
-Model Reducer::run() {
+// Visits variables until nothing changes. With `all` unset only strategies that nobody can take are dropped.
+void Reducer::run(bool all) {
+  stopped_ = !all;
   for (std::size_t v = 0; v < variables_.size(); ++v) {
-    if (model_.feasible && !variables_[v].pieces.empty()) lower_pieces(v);
+    if (!alive_[v]) continue;
+    if (!variables_[v].pieces.empty()) lower_pieces(v);
     touch(v);
   }
   do {
     measure_capacity();
-    if (capacity_.empty()) minima_.clear();
     while (!queue_.empty() && model_.feasible) {
       const std::size_t v = queue_.front();
       queue_.pop();
@@ -528,7 +579,9 @@ Model Reducer::run() {
       if (alive_[v]) visit(v);
     }
   } while (model_.feasible && drop_times());
+}
 
+Model Reducer::finish() {
   std::vector<std::int32_t> index(variables_.size(), -1);
   for (std::size_t v = 0; v < variables_.size(); ++v) {
     if (!alive_[v]) continue;
@@ -537,15 +590,54 @@ Model Reducer::run() {
   }
   for (Pair& pair : pairs_)
     if (pair.a >= 0)
-      model_.pairs.push_back({index[static_cast<std::size_t>(pair.a)], index[static_cast<std::size_t>(pair.b)],
-                              std::move(pair.cost)});
+      model_.pairs.push_back({index[static_cast<std::size_t>(pair.a)],
+                              index[static_cast<std::size_t>(pair.b)], std::move(pair.cost)});
   model_.capacity = std::move(capacity_);
   return std::move(model_);
 }
 
 }  // namespace
 
-Model reduce(const Problem& problem) { return Reducer(problem).run(); }
+Model load(const Problem& problem) {
+  Reducer reducer(problem, {});
+  reducer.run(false);
+  return reducer.finish();
+}
+
+Model reduce(const Problem& problem, const Stop& stop) {
+  Reducer reducer(problem, stop);
+  reducer.run(true);
+  return reducer.finish();
+}
+
+Model reduce_further(const Problem& problem, Model model, const std::vector<char>& dropped,
+                     Assignment& incumbent, const Stop& stop) {
+  std::vector<std::pair<std::size_t, std::vector<char>>> dead;  // by node
+  std::size_t offset = 0;
+  for (const Variable& variable : model.variables) {
+    const auto begin = dropped.begin() + static_cast<std::ptrdiff_t>(offset);
+    std::vector<char> part(begin, begin + static_cast<std::ptrdiff_t>(variable.size()));
+    offset += variable.size();
+    if (std::find(part.begin(), part.end(), 1) != part.end())
+      dead.emplace_back(static_cast<std::size_t>(variable.node), std::move(part));
+  }
+  Reducer reducer(problem, std::move(model), incumbent, stop);
+  for (const auto& [node, part] : dead) reducer.drop(node, part);
+  reducer.run(true);
+  return reducer.finish();
+}
+
+std::vector<std::int32_t> choice_of(const Model& model, const Assignment& assignment) {
+  std::vector<std::int32_t> choice;
+  for (const Variable& variable : model.variables) {
+    const auto found = std::find(variable.labels.begin(), variable.labels.end(),
+                                 assignment[static_cast<std::size_t>(variable.node)]);
+    CHECK(found != variable.labels.end(), "node {} lost strategy {}", variable.node,
+          assignment[static_cast<std::size_t>(variable.node)]);
+    choice.push_back(static_cast<std::int32_t>(found - variable.labels.begin()));
+  }
+  return choice;
+}
 
 Assignment expand(const Problem& problem, const Model& model, const std::vector<std::int32_t>& choice) {
   Assignment result(problem.nodes(), 0);

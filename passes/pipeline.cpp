@@ -4,10 +4,12 @@
 #include <set>
 #include <tuple>
 
+#include "ir/price.h"
 #include "ir/verify.h"
 #include "passes/buffers.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
+#include "passes/mix_precision.h"
 #include "passes/partition.h"
 #include "passes/simplify.h"
 
@@ -16,6 +18,7 @@ namespace shardc::passes {
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options) {
   expect_valid(verify(model.graph), "model graph");
   Graph forward = simplify(lower(model.graph, !model.train.loss.empty()));
+  if (model.train.precision == "bf16-mixed") forward = simplify(mix_precision(forward));
   expect_valid(verify_lowered(forward), "lowered graph");
   if (model.train.loss.empty()) return Prepared{forward, forward};
   TRY(Graph step, differentiate(forward, model.train, options));
@@ -66,13 +69,21 @@ Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Prov
 }
 
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
-  SpmdProgram program = partition(sharded, mesh);
+  return localize(sharded, mesh, plain_cluster(mesh.devices()));
+}
+
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
+  SpmdProgram program = partition(sharded, mesh, cluster);
   expect_valid(verify(program), "partitioned program");
   program = fuse(program);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
   expect_valid(verify(program, buffers), "buffers");
   return {std::move(program), std::move(buffers)};
+}
+
+Graph fused_step(const Prepared& prepared) {
+  return fuse({Mesh{}, propagate(prepared.step, Mesh{}, {})}).graph;
 }
 
 }  // namespace shardc::passes

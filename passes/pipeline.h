@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ir/buffers.h"
+#include "ir/cluster.h"
 #include "ir/graph.h"
 #include "ir/support/result.h"
 #include "passes/differentiate.h"
@@ -25,6 +26,10 @@ struct LocalProgram {
   SpmdProgram program;
   BufferPlan buffers;
 };
-LocalProgram localize(const Graph& sharded, const Mesh& mesh);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh);  // on a plain cluster (ir/price.h)
+
+// The step as one device would run it, fused: what the planner decides about.
+Graph fused_step(const Prepared& prepared);
 
 }  // namespace shardc::passes

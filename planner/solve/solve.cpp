@@ -231,7 +231,9 @@ void Solver::shrink() {
       reduce_further(problem_, std::move(*model_), dropped, incumbent, [this] { return stopped(); });
   CHECK(model.feasible, "the best solution was lost");
   install(std::move(model));
-  local_ = std::make_unique<Local>(*network_, choice_of(*model_, incumbent), next_seed());
+  const Choice kept = choice_of(*model_, incumbent);
+  local_ = std::make_unique<Local>(*network_, kept, next_seed());
+  assignment_ = expand(problem_, *model_, kept);  // without the strategies that the reductions replaced
 }
 
 Solution Solver::finish(bool infeasible) {

@@ -125,6 +125,18 @@ std::vector<std::int32_t> Program::choice() const {
   return choice;
 }
 
+// Some of GLPK's cut generators speak whatever the message level.
+class Quiet {
+ public:
+  Quiet() : before_(glp_term_out(GLP_OFF)) {}
+  ~Quiet() { glp_term_out(before_); }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  int before_;
+};
+
 // Ends the search when its tree has had so many nodes.
 void count_nodes(glp_tree* tree, void* limit) {
   int active = 0, current = 0, total = 0;
@@ -137,6 +149,7 @@ void count_nodes(glp_tree* tree, void* limit) {
 ExactChoice solve_model_glpk(const Model& model, const ExactLimits& limits) {
   if (!model.feasible) return {.status = Status::Infeasible};
   if (model.variables.empty()) return {.status = Status::Optimal, .choice = {}, .bound = model.constant};
+  const Quiet quiet;
   Program program(model);
   std::int64_t nodes = limits.nodes;
   glp_iocp options;

@@ -8,17 +8,21 @@
 namespace shardc::planner::solve {
 namespace {
 
-constexpr std::size_t kBlock = 64;  // time points whose least slack is kept
-constexpr int kAttempts = 8;        // solutions of one move, each with one price more
-constexpr double kGrowth = 1.02;    // of the fines, per move that leaves a choice unfit
+constexpr std::size_t kBlock = 64;   // time points whose least slack is kept
+constexpr int kAttempts = 8;         // solutions of one move, each with one price more
+constexpr double kTollGrowth = 1.5;  // of an overfull point's toll
+constexpr int kMovesPerFine = 30;    // between raises of the fines
 
 }  // namespace
 
 Local::Local(const Network& network, Choice start, std::uint64_t seed)
     : network_(network), choice_(std::move(start)), seed_(seed), member_of_(network.size(), -1) {
   recompute();
-  fine_ = 10 * (std::abs(cost_) + 1);
-  if (overload_ > 0) toll_ = 0.05 * (std::abs(cost_) + 1) / static_cast<double>(overload_);
+  const Model& model = network.model();
+  base_fine_ = 10 * (std::abs(cost_) + 1) / static_cast<double>(model.pairs.size() + 1);
+  fines_.assign(model.pairs.size(), base_fine_);
+  if (overload_ > 0) base_toll_ = 0.05 * (std::abs(cost_) + 1) / static_cast<double>(overload_);
+  tolls_.assign(slack_.size(), base_toll_);
 }
 
 // A choice that uses twice the capacity everywhere, or takes one forbidden pair in ten, counts double.
@@ -95,11 +99,16 @@ bool Local::joins(std::int32_t v, std::size_t& arc, std::int32_t& parent) const 
   return parent >= 0;
 }
 
+std::int32_t Local::start() {
+  if (!feasible() && !troubled_.empty() && random() < 0.8) return troubled_[below(troubled_.size())];
+  return static_cast<std::int32_t>(below(network_.size()));
+}
+
 void Local::grow(std::size_t members) {
   const std::size_t trees = 1 + below(4);
   for (std::size_t tree = 0; tree < trees; ++tree) {
     const std::size_t target = std::max<std::size_t>(members * (tree + 1) / trees, members_.size() + 1);
-    const auto v = static_cast<std::int32_t>(below(network_.size()));
+    const std::int32_t v = start();
     std::size_t arc = 0;
     std::int32_t parent = -1;
     if (member_of_[static_cast<std::size_t>(v)] >= 0 || joins(v, arc, parent)) continue;
@@ -166,7 +175,8 @@ void Local::solve_trees(double scale) {
       if (member_of_[static_cast<std::size_t>(arc.to)] >= 0) continue;
       const double* row =
           network_.row(arc, v, static_cast<std::size_t>(choice_[static_cast<std::size_t>(arc.to)]));
-      for (std::size_t s = 0; s < n; ++s) mine[s] += std::min(row[s], fine_);
+      const double due = fine(arc);
+      for (std::size_t s = 0; s < n; ++s) mine[s] += std::min(row[s], due);
       work_ += n;
     }
     price_member(members_[m], scale, mine);
@@ -180,12 +190,13 @@ void Local::solve_trees(double scale) {
                       p = network_.strategies(static_cast<std::size_t>(parent.variable));
     const Network::Arc& arc = network_.arcs(v)[member.arc];
     const double* mine = &values_[member.values];
+    const double due = fine(arc);
     for (std::size_t i = 0; i < p; ++i) {
       const double* row = network_.row(arc, v, i);
       double least = kInfinity;
       std::size_t where = 0;
       for (std::size_t s = 0; s < n; ++s) {
-        const double value = mine[s] + std::min(row[s], fine_);
+        const double value = mine[s] + std::min(row[s], due);
         if (value < least) {
           least = value;
           where = s;
@@ -226,8 +237,10 @@ Local::Verdict Local::judge() {
   Verdict verdict;
   const Model& model = network_.model();
   changes_.clear();
-  const auto count = [&](double before, double after) {
-    verdict.broken += static_cast<int>(after == kInfinity) - static_cast<int>(before == kInfinity);
+  const auto count = [&](const Network::Arc& arc, double before, double after) {
+    const int more = static_cast<int>(after == kInfinity) - static_cast<int>(before == kInfinity);
+    verdict.broken += more;
+    verdict.fines += more * fines_[static_cast<std::size_t>(arc.pair)];
     verdict.cost += (after == kInfinity ? 0 : after) - (before == kInfinity ? 0 : before);
   };
   for (std::size_t m = 0; m < members_.size(); ++m) {
@@ -240,7 +253,7 @@ Local::Verdict Local::judge() {
       const auto theirs_after =
           member < 0 ? theirs : static_cast<std::size_t>(found_[static_cast<std::size_t>(member)]);
       if (before == after && theirs == theirs_after) continue;
-      count(network_.row(arc, v, theirs)[before], network_.row(arc, v, theirs_after)[after]);
+      count(arc, network_.row(arc, v, theirs)[before], network_.row(arc, v, theirs_after)[after]);
     }
     if (before == after) continue;
     verdict.cost += model.variables[v].cost[after] - model.variables[v].cost[before];
@@ -267,7 +280,9 @@ void Local::weigh(const std::vector<Change>& changes, Verdict& verdict) const {
     if (overload_ == 0 && least_slack(lower, upper) >= by) continue;
     for (std::size_t t = lower; t < upper; ++t) {
       const std::int64_t excess = by - slack_[t];
-      verdict.overload += std::max<std::int64_t>(0, excess) - std::max<std::int64_t>(0, -slack_[t]);
+      const std::int64_t more = std::max<std::int64_t>(0, excess) - std::max<std::int64_t>(0, -slack_[t]);
+      verdict.overload += more;
+      verdict.fines += tolls_[t] * static_cast<double>(more);
       if (excess > verdict.excess) {
         verdict.excess = excess;
         verdict.time = static_cast<std::int32_t>(t);
@@ -276,13 +291,9 @@ void Local::weigh(const std::vector<Change>& changes, Verdict& verdict) const {
   }
 }
 
-double Local::gain(const Verdict& verdict) const {
-  return -(verdict.cost + fine_ * verdict.broken + toll_ * static_cast<double>(verdict.overload));
-}
-
 bool Local::better(const Verdict& verdict) const {
   if (feasible()) return verdict.broken == 0 && verdict.overload == 0 && verdict.cost <= 0;
-  return gain(verdict) >= 0;
+  return verdict.cost + verdict.fines <= 0;
 }
 
 // Prices the point where memory is shortest so that the found strategies are, with the prices set before, as
@@ -353,19 +364,47 @@ void Local::move() {
 
 void Local::run(std::uint64_t work, const std::vector<double>& prices, const Stop& stop) {
   const std::uint64_t end = work_ + work;
-  price_sums_.assign(slack_.size() + 1, 0);
-  for (std::size_t t = 0; t < slack_.size(); ++t) price_sums_[t + 1] = price_sums_[t] + prices[t];
-  while (work_ < end && !stop()) {
-    if (!feasible()) {
-      for (std::size_t t = 0; t < slack_.size(); ++t)
-        price_sums_[t + 1] = price_sums_[t] + (slack_[t] < 0 ? toll_ : 0);
-      work_ += slack_.size();
-      toll_ *= kGrowth;
-      fine_ *= kGrowth;
-    }
+  const auto use_prices = [&] {
+    price_sums_.assign(slack_.size() + 1, 0);
+    for (std::size_t t = 0; t < slack_.size(); ++t) price_sums_[t + 1] = price_sums_[t] + prices[t];
+  };
+  use_prices();
+  for (int moves = 0; work_ < end && !stop(); ++moves) {
+    const bool repairing = !feasible();
+    if (repairing && moves % kMovesPerFine == 0) raise_fines();
     move();
+    if (repairing && feasible()) use_prices();
     ++work_;
   }
+}
+
+// What is broken now becomes dearer, and the variables that could mend it are listed.
+void Local::raise_fines() {
+  const Model& model = network_.model();
+  troubled_.clear();
+  for (std::size_t e = 0; e < model.pairs.size() && broken_ > 0; ++e) {
+    const auto& [a, b, cost] = model.pairs[e];
+    const auto row = static_cast<std::size_t>(choice_[static_cast<std::size_t>(a)]);
+    const auto column = static_cast<std::size_t>(choice_[static_cast<std::size_t>(b)]);
+    if (cost[row * network_.strategies(static_cast<std::size_t>(b)) + column] < kInfinity) continue;
+    fines_[e] += base_fine_;
+    troubled_.insert(troubled_.end(), {a, b});
+  }
+  std::int32_t worst = 0;
+  const double highest = std::abs(cost_) + 1;  // one unit of excess is worth the whole cost
+  price_sums_.assign(slack_.size() + 1, 0);
+  for (std::size_t t = 0; t < slack_.size(); ++t) {
+    if (slack_[t] < 0) tolls_[t] = std::min(kTollGrowth * tolls_[t] + base_toll_, highest);
+    price_sums_[t + 1] = price_sums_[t] + (slack_[t] < 0 ? tolls_[t] : 0);
+    if (slack_[t] < slack_[static_cast<std::size_t>(worst)]) worst = static_cast<std::int32_t>(t);
+  }
+  for (std::size_t v = 0; v < model.variables.size() && overload_ > 0; ++v)
+    for (const Piece& piece : model.variables[v].pieces)
+      if (piece.lower <= worst && worst < piece.upper) {
+        troubled_.push_back(static_cast<std::int32_t>(v));
+        break;
+      }
+  work_ += model.pairs.size() + slack_.size() + model.variables.size();
 }
 
 void Local::adopt(const Choice& other) {

@@ -52,6 +52,7 @@ class Local {
   struct Verdict {
     double cost = 0;          // change of the cost
     int broken = 0;           // change of the number of forbidden pairs taken
+    double fines = 0;         // change of what is due for pairs and overload
     Wide overload = 0;        // change of the total excess over all time points
     std::int64_t excess = 0;  // the largest excess
     std::int32_t time = -1;   // where
@@ -60,13 +61,17 @@ class Local {
   double random();
   std::size_t below(std::size_t n);
   void grow(std::size_t members);
-  std::int32_t seed_variable();
+  std::int32_t start();
   bool joins(std::int32_t v, std::size_t& arc, std::int32_t& parent) const;
   void add_member(std::int32_t v, std::int32_t parent, std::size_t arc);
   void solve_trees(double scale);
   void price_member(const Member& member, double scale, double* values) const;
   void release();
   void move();
+  void raise_fines();
+  double fine(const Network::Arc& arc) const {
+    return feasible() ? kInfinity : fines_[static_cast<std::size_t>(arc.pair)];
+  }
   Verdict judge();
   void weigh(const std::vector<Change>& changes, Verdict& verdict) const;
   bool better(const Verdict& verdict) const;
@@ -81,8 +86,10 @@ class Local {
   double cost_ = 0;
   int broken_ = 0;
   Wide overload_ = 0;
-  double fine_ = 0;  // per forbidden pair
-  double toll_ = 0;  // per unit of excess and time point
+  std::vector<double> fines_;             // by pair, when it is forbidden and taken
+  std::vector<double> tolls_;             // by time point, per unit of excess
+  double base_fine_ = 0, base_toll_ = 0;  // what they grow by
+  std::vector<std::int32_t> troubled_;    // variables at forbidden pairs and at the most overfull point
   std::uint64_t seed_, counter_ = 0, work_ = 0;
   std::vector<std::int64_t> slack_;        // capacity minus load, by time point
   std::vector<std::int64_t> block_slack_;  // least of each block of points

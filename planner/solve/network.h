@@ -14,6 +14,7 @@ class Network {
   // A pair as seen from one of its ends. Costs lie in rows by the other end's strategy.
   struct Arc {
     std::int32_t to = -1;
+    std::int32_t pair = -1;    // of the model
     std::uint32_t twin = 0;    // the same pair in the other end's arcs, counted over all arcs
     std::size_t from_to = 0;   // costs()[from_to + other * own_size + own]
     std::size_t from_own = 0;  // the same with rows by the own strategy

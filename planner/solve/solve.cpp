@@ -23,7 +23,7 @@ constexpr std::size_t kExactEntries = 3'000;  // of all pairs, of a model that G
 constexpr std::size_t kExactTimes = 200;
 constexpr std::int64_t kExactNodes = 20'000;
 constexpr double kWorthDropping = 0.08;  // of all strategies, that reductions start again for
-constexpr int kRepairRounds = 8;         // of a start that does not fit, before a newer one is tried
+constexpr int kRepairRounds = 4;         // of a start that does not fit, before a newer one is tried
 
 // How good a choice is that may break things: feasible ones first.
 struct Rank {
@@ -55,6 +55,7 @@ class Solver {
   void round();
   void raise_bound(std::uint64_t work);
   void merge();
+  bool worth_a_start(const Rank& proposal);
   void take(const Choice& choice);
   void shrink();
   void report();
@@ -77,7 +78,7 @@ class Solver {
   std::unique_ptr<Network> network_;
   std::unique_ptr<Ascent> ascent_;
   std::unique_ptr<Local> local_, second_;
-  int repair_rounds_ = 0;
+  int repair_rounds_ = 0, repair_patience_ = kRepairRounds;
   std::optional<std::pair<Rank, Choice>> proposal_;  // of this round's passes
   double shrunk_at_ = -kInfinity;                    // the bound when strategies were last dropped
   Wide shrunk_cost_ = 0;
@@ -188,31 +189,37 @@ void Solver::round() {
   merge();
 }
 
+// Takes over what the round's passes propose, and what the other search found.
 void Solver::merge() {
-  const bool repairing = local_ && !local_->feasible();
-  repair_rounds_ = repairing ? repair_rounds_ + 1 : 0;
   if (proposal_) {
-    auto& [found, choice] = *proposal_;
-    const bool fresh = !local_ || (found.feasible && (repairing || found.cost < local_->cost())) ||
-                       (repairing && repair_rounds_ >= kRepairRounds && found.cost < local_->fined_cost());
-    if (fresh) {
+    if (worth_a_start(proposal_->first)) {
       std::optional<Choice> old;
       if (local_ && local_->feasible()) old = local_->choice();
-      local_ = std::make_unique<Local>(*network_, std::move(choice), next_seed());
+      local_ = std::make_unique<Local>(*network_, std::move(proposal_->second), next_seed());
       if (old) local_->adopt(*old);
-      repair_rounds_ = 0;
     } else {
-      local_->adopt(choice);
+      local_->adopt(proposal_->second);
     }
   }
-  if (second_ && local_) {
+  if (second_ && second_->feasible()) {
     local_->adopt(second_->choice());
-    if (second_->feasible() && (!local_->feasible() || second_->cost() < local_->cost()))
-      std::swap(local_, second_);
+    if (!local_->feasible() || second_->cost() < local_->cost()) std::swap(local_, second_);
   }
-  if (ascent_->settled() && local_)
-    second_ = std::make_unique<Local>(*network_, local_->choice(), next_seed());
-  if (local_ && local_->feasible()) take(local_->choice());
+  const bool idle = !second_ || second_->feasible() || local_->feasible();
+  if (ascent_->settled() && idle) second_ = std::make_unique<Local>(*network_, local_->choice(), next_seed());
+  if (local_->feasible()) take(local_->choice());
+}
+
+// Whether the local search should go on from a proposal. A choice that is under repair gets its time, and
+// every next one twice of it.
+bool Solver::worth_a_start(const Rank& proposal) {
+  if (!local_) return true;
+  if (local_->feasible()) return proposal.feasible && proposal.cost < local_->cost();
+  if (!proposal.feasible && (++repair_rounds_ < repair_patience_ || proposal.cost >= local_->fined_cost()))
+    return false;
+  repair_rounds_ = 0;
+  repair_patience_ *= 2;
+  return true;
 }
 
 // Drops the strategies that no better solution can have, when they are many, and reduces again.

@@ -159,8 +159,9 @@ class Step {
     }
     for (bool inputs : {true, false})
       for (const Arg& arg : graph_.args)
-        if ((arg.role == Arg::Role::Input) == inputs)
-          map[*arg.value] = body_arg(graph_[arg.value].name, graph_[arg.value].type);
+        if ((arg.role == Arg::Role::Input) == inputs)  // a parameter may lie otherwise while it is read
+          map[*arg.value] =
+              body_arg(graph_[arg.value].name + (inputs ? "" : ".read"), graph_[arg.value].type);
     for (const Arg& arg : graph_.args) {
       Type type = graph_[arg.value].type;
       if (arg.role == Arg::Role::Input) {

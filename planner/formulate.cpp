@@ -20,7 +20,12 @@ namespace {
 struct Cell {
   const Value* value = nullptr;
   std::int32_t from = 0, to = 0;  // points [from, to)
-  bool own = true;                // has memory of its own: it is no slice of a stacked value
+  enum class Memory : std::uint8_t {
+    Own,
+    Slice,
+    Lent
+  } memory = Memory::Own;  // Slice: of a stacked value. Lent:
+                           // that of what a repeat shares with all iterations, if it lies alike
 };
 
 // A node that has strategies.
@@ -55,6 +60,7 @@ class Reader {
         unite(*output.value, *graph.args[static_cast<std::size_t>(output.of)].value);
     }
     points.push_back("the end");
+    unite_namesakes();
   }
 
   std::vector<Group> groups() {
@@ -75,6 +81,13 @@ class Reader {
   std::vector<std::string> points;
 
  private:
+  // A plan speaks of values by name: those of one name and type lie alike.
+  void unite_namesakes() {
+    std::map<std::pair<std::string, std::string>, std::size_t> first;
+    for (std::size_t c = 0; c < cells.size(); ++c)
+      unite(c, first.try_emplace({cells[c].value->name, to_string(cells[c].value->type)}, c).first->second);
+  }
+
   std::size_t rank(std::size_t cell) const { return cells[cell].value->type.rank(); }
 
   std::size_t root(std::size_t cell) {
@@ -122,7 +135,7 @@ class Reader {
     for (std::size_t i = 0; i < body.args.size(); ++i) {
       const std::size_t arg = inner + *body.args[i].value, operand = base + *node.operands[i];
       if (i < carried) use(arg);
-      if (i >= carried) cells[arg].own = false;
+      if (i >= carried) cells[arg].memory = i < carried + stacked ? Cell::Memory::Slice : Cell::Memory::Lent;
       if (i >= carried && i < carried + stacked)
         unite(arg, operand);
       else
@@ -132,7 +145,7 @@ class Reader {
       const std::size_t made = inner + *body.outputs[i].value, result = base + *node.results[i];
       if (i >= carried) {
         unite(made, result);
-        cells[made].own = false;
+        cells[made].memory = Cell::Memory::Slice;
         continue;
       }
       const std::size_t arg = inner + *body.args[i].value;
@@ -165,7 +178,8 @@ std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& re
   return dims;
 }
 
-// The permutations of whole axes that change no price: sizes stay, and so does the level of every set of axes.
+// The permutations of whole axes that change no price: sizes stay, and so does the level of every set of
+// axes.
 std::vector<std::vector<AxisRef>> symmetries(const Mesh& mesh, const Cluster& cluster) {
   const std::size_t n = mesh.axes.size();
   std::vector<std::size_t> order(n);
@@ -214,10 +228,21 @@ class Formulator {
   }
 
  private:
-  Layouts& layouts_of(const Type& type) {
-    auto& found = layouts_[to_string(type)];
-    if (!found) found = std::make_unique<Layouts>(type, mesh_, cluster_);
+  Layouts& layouts_of(const Type& type, std::int64_t copies = 1) {
+    auto& found = layouts_[{to_string(type), copies}];
+    if (!found) found = std::make_unique<Layouts>(type, copies, mesh_, cluster_);
     return *found;
+  }
+
+  // Those of a value's variable, at the prices of the whole value.
+  Layouts& layouts_at(std::size_t cell) {
+    return layouts_of(*types_[variable_of_[cell]], copies_of(cell, *types_[variable_of_[cell]]));
+  }
+
+  // How many of the variable's tensors the value is.
+  std::int64_t copies_of(std::size_t cell, const Type& least) const {
+    return elements_of(reader_.cells[cell].value->type.shape) /
+           std::max<std::int64_t>(1, elements_of(least.shape));
   }
 
   std::size_t leading_of(std::size_t cell) const {
@@ -230,23 +255,28 @@ class Formulator {
     types_.push_back(&least.value->type);
     Layouts& layouts = layouts_of(least.value->type);
     Variable variable{Variable::Kind::Value, least.value->name, {}, least.from, least.to};
-    double copies = 0;
+    std::int64_t copies = 0;
+    bool lent = true;
     for (std::size_t cell : group.cells) {
       const Cell& c = reader_.cells[cell];
       variable_of_[cell] = v;
       variable.from = std::min(variable.from, c.from);
       variable.to = std::max(variable.to, c.to);
-      if (c.own)
-        copies = std::max(
-            copies, static_cast<double>(elements_of(c.value->type.shape)) /
-                        static_cast<double>(std::max<std::int64_t>(1, elements_of(least.value->type.shape))));
+      if (c.memory != Cell::Memory::Slice) copies = std::max(copies, copies_of(cell, least.value->type));
+      lent = lent && c.memory != Cell::Memory::Own;
       out_.members.push_back({c.value->name, v, leading_of(cell)});
     }
     layout_ids_.emplace_back();
-    for (std::size_t l = 0; l < layouts.size(); ++l) {
-      if (!allowed(layouts[l], group)) continue;
-      layout_ids_.back().push_back(l);
-      variable.choices.push_back({layouts[l], 0, copies * layouts.bytes(l)});
+    lent_.push_back(lent && copies > 0 ? layouts.size() : 0);
+    for (const bool free : {true, false}) {  // first without memory of their own
+      if (free && lent_.back() == 0) continue;
+      for (std::size_t l = 0; l < layouts.size(); ++l) {
+        if (!allowed(layouts[l], group)) continue;
+        layout_ids_.back().push_back(l);
+        variable.choices.push_back(
+            {layouts[l], 0, free ? 0 : static_cast<double>(copies) * layouts.bytes(l)});
+      }
+      if (free) lent_.back() = variable.choices.size();
     }
     if (variable.choices.empty())
       errors.push_back(error_at({}, fmt::format("'{}' cannot be laid out as demanded on the mesh {}",
@@ -286,7 +316,7 @@ class Formulator {
 
   void add_form(std::size_t cell, double times) {
     const std::size_t value = variable_of_[cell], form = out_.variables.size();
-    Layouts& layouts = layouts_of(*types_[value]);
+    Layouts& layouts = layouts_at(cell);
     Variable variable{Variable::Kind::Form, reader_.cells[cell].value->name, {}, 0, 0};
     layout_ids_.emplace_back();
     for (std::size_t l = 0; l < layouts.size(); ++l) {
@@ -294,26 +324,29 @@ class Formulator {
       variable.choices.push_back({layouts[l], 0, layouts.bytes(l)});
     }
     types_.push_back(types_[value]);
+    lent_.push_back(0);
     out_.variables.push_back(std::move(variable));
     form_of_[cell] = form;
-    reshard(value, form, times);
+    reshard(value, form, layouts, times);
   }
 
   // Between two variables of one type.
-  void reshard(std::size_t from, std::size_t to, double times) {
-    Layouts& layouts = layouts_of(*types_[from]);
+  void reshard(std::size_t from, std::size_t to, const Layouts& layouts, double times) {
     std::vector<double>& seconds = coupling(from, to);
     const bool straight = from < to;
     const std::size_t n = layout_ids_[from].size(), m = layout_ids_[to].size();
     for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < m; ++j)
+      for (std::size_t j = 0; j < m; ++j) {
+        const std::size_t a = layout_ids_[from][i], b = layout_ids_[to][j];
+        const bool impossible = j < lent_[to] && a != b;
         seconds[straight ? i * m + j : j * n + i] +=
-            times * layouts.seconds(layout_ids_[from][i], layout_ids_[to][j]);
+            impossible ? std::numeric_limits<double>::infinity() : times * layouts.seconds(a, b);
+      }
   }
 
   void add_transfer(const Transfer& transfer) {
     const std::size_t from = variable_of_[transfer.from], to = variable_of_[transfer.to];
-    if (from != to) reshard(from, to, transfer.times);
+    if (from != to) reshard(from, to, layouts_at(transfer.from), transfer.times);
   }
 
   std::vector<double>& coupling(std::size_t a, std::size_t b) {
@@ -374,6 +407,7 @@ class Formulator {
     out_.variables.push_back(std::move(variable));
     types_.push_back(nullptr);
     layout_ids_.emplace_back();
+    lent_.push_back(0);
     for (std::size_t o = 0; o < operands.size(); ++o)
       couple_operand(site, v, site.base + *operands[o], fits, o);
     couple_result(site, v, site.base + *site.node->results[0], fits, strategies);
@@ -383,7 +417,7 @@ class Formulator {
                       std::size_t operand) {
     const auto form = form_of_.find(cell);
     const std::size_t u = form == form_of_.end() ? variable_of_[cell] : form->second;
-    Layouts& layouts = layouts_of(*types_[u]);
+    const Layouts& layouts = layouts_at(cell);
     std::vector<double>& seconds = coupling(u, v);  // u < v: nodes come last
     for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
       for (std::size_t s = 0; s < fits.size(); ++s)
@@ -394,7 +428,7 @@ class Formulator {
   void couple_result(const Site& site, std::size_t v, std::size_t cell, const std::vector<Fit>& fits,
                      const std::vector<Strategy>& strategies) {
     const std::size_t u = variable_of_[cell];
-    Layouts& layouts = layouts_of(*types_[u]);
+    Layouts& layouts = layouts_at(cell);
     std::vector<double>& seconds = coupling(u, v);
     for (std::size_t s = 0; s < fits.size(); ++s) {
       const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes, strategies[s].partial);
@@ -403,8 +437,8 @@ class Formulator {
     }
   }
 
-  // Axes of one size on one level may change places in any solution: of the solutions that differ only so, one
-  // is left, by what the dearest node may choose. Mirrored solutions would make bounds weak.
+  // Axes of one size on one level may change places in any solution: of the solutions that differ only so,
+  // one is left, by what the dearest node may choose. Mirrored solutions would make bounds weak.
   void break_symmetry() {
     const std::vector<std::vector<AxisRef>> renamings = symmetries(mesh_, cluster_);
     Variable* dearest = nullptr;
@@ -424,11 +458,12 @@ class Formulator {
   const Pins& pins_;
   Reader reader_;
   Formulation out_;
-  std::map<std::string, std::unique_ptr<Layouts>> layouts_;
-  std::vector<std::size_t> variable_of_;              // per cell
+  std::map<std::pair<std::string, std::int64_t>, std::unique_ptr<Layouts>> layouts_;  // by type and copies
+  std::vector<std::size_t> variable_of_;                                              // per cell
   std::map<std::size_t, std::size_t> form_of_;        // of cells that have one
   std::vector<const Type*> types_;                    // per variable; none of nodes
   std::vector<std::vector<std::size_t>> layout_ids_;  // per variable: choice -> layout
+  std::vector<std::size_t> lent_;  // per variable: the first so many choices are another value's memory
   std::map<std::pair<std::size_t, std::size_t>, std::vector<double>> couplings_;
 };
 

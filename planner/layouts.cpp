@@ -19,8 +19,8 @@ bool uses(const std::vector<Axes>& dims, const AxisRef& axis) {
 
 }  // namespace
 
-Layouts::Layouts(const Type& type, const Mesh& mesh, const Cluster& cluster)
-    : type_(type), mesh_(mesh), cluster_(cluster) {
+Layouts::Layouts(const Type& type, std::int64_t copies, const Mesh& mesh, const Cluster& cluster)
+    : type_(type), copies_(copies), mesh_(mesh), cluster_(cluster) {
   for (std::size_t a = 0; a < mesh.axes.size(); ++a)
     if (mesh.axes[a].size > 1) axes_.push_back(whole(mesh, AxisId(a)));
   std::vector<Axes> none(type.rank());
@@ -31,7 +31,7 @@ Layouts::Layouts(const Type& type, const Mesh& mesh, const Cluster& cluster)
 // Each axis in turn: nowhere, or at any place of any dimension's list.
 void Layouts::place(std::size_t axis, std::vector<Axes>& dims) {
   if (axis == axes_.size()) {
-    std::int64_t elements = 1;
+    std::int64_t elements = copies_;
     for (std::size_t d = 0; d < dims.size(); ++d) elements *= chunk_of(type_.shape[d], dims[d]);
     index_.emplace(dims, all_.size());
     all_.push_back(dims);
@@ -126,7 +126,8 @@ void Layouts::add_exchanges(std::size_t from) {
 }
 
 // Whole parts change devices: an axis stands in for one of the same size, or two swap their places. In one
-// dimension two of different sizes may too, where chunks are even; then the parts of those in between move along.
+// dimension two of different sizes may too, where chunks are even; then the parts of those in between move
+// along.
 void Layouts::add_permutations(std::size_t from) {
   const auto swap = [&](const AxisRef& a, const AxisRef& b, const Axes& moving) {
     std::vector<Axes> to = all_[from];
@@ -145,7 +146,8 @@ void Layouts::add_permutations(std::size_t from) {
       for (std::size_t j = i + 1; j < axes.size(); ++j)
         if (axes[i].size != axes[j].size)
           swap(axes[i], axes[j],
-               Axes(axes.begin() + static_cast<std::ptrdiff_t>(i), axes.begin() + static_cast<std::ptrdiff_t>(j) + 1));
+               Axes(axes.begin() + static_cast<std::ptrdiff_t>(i),
+                    axes.begin() + static_cast<std::ptrdiff_t>(j) + 1));
   }
 }
 

@@ -15,7 +15,8 @@ namespace shardc::planner {
 class Layouts {
  public:
   // Every assignment of whole mesh axes to dimensions, in every order, that gives no device nothing to hold.
-  Layouts(const Type& type, const Mesh& mesh, const Cluster& cluster);
+  // `copies` of the tensor move as one, as the layers of a stacked parameter do.
+  Layouts(const Type& type, std::int64_t copies, const Mesh& mesh, const Cluster& cluster);
 
   std::size_t size() const { return all_.size(); }
   const std::vector<Axes>& operator[](std::size_t layout) const { return all_[layout]; }  // per dimension
@@ -38,6 +39,7 @@ class Layouts {
   double price(Collective::Kind kind, const Axes& axes, std::size_t from) const;
 
   Type type_;
+  std::int64_t copies_;
   const Mesh& mesh_;
   const Cluster& cluster_;
   Axes axes_;  // of more than one device

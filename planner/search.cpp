@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
+#include <map>
 #include <optional>
 
 #include "planner/cost.h"
@@ -24,29 +26,18 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
   TRY(Formulation formulation, formulate(subject.step, mesh, cluster, pins));
   Trial trial{variant, mesh, std::move(formulation), {}, false, 0};
   const std::int64_t memory = cluster.device.memory;
+  if (memory > 0 && least_need(trial.formulation).bytes > memory) {
+    trial.short_of_memory = true;
+    return trial;
+  }
   Selection free = select(trial.formulation, 0);
   trial.free_bound = free.bound;
   trial.short_of_memory = memory > 0 && free.bytes > memory;
   if (!trial.short_of_memory)
     trial.selection = std::move(free);
-  else if (free.bound < to_beat && least_need(trial.formulation).bytes <= memory)
+  else if (free.bound < to_beat)
     trial.selection = select(trial.formulation, memory);
   return trial;
-}
-
-// The mesh with one axis cut in two, in all ways.
-std::vector<Mesh> refinements(const Mesh& mesh) {
-  std::vector<Mesh> finer;
-  for (std::size_t a = 0; a < mesh.axes.size(); ++a)
-    for (std::int64_t outer = 2; outer < mesh.axes[a].size; ++outer) {
-      if (mesh.axes[a].size % outer != 0) continue;
-      Mesh cut = mesh;
-      cut.axes[a].size = outer;
-      cut.axes.insert(cut.axes.begin() + static_cast<std::ptrdiff_t>(a) + 1,
-                      {mesh.axes[a].name + "_inner", mesh.axes[a].size / outer});
-      finer.push_back(std::move(cut));
-    }
-  return finer;
 }
 
 std::string gigabytes(std::int64_t bytes) {
@@ -61,18 +52,13 @@ class Searcher {
   Result<Decision> run() {
     for (std::size_t v = 0; v < task_.variants.size(); ++v) {
       if (v > 0 && !memory_limits()) break;
+      if (settled(v)) continue;
       TRY(Subject subject, task_.subject(task_.variants[v]));
-      subjects_.push_back(std::make_unique<Subject>(std::move(subject)));
+      subjects_.emplace(v, std::move(subject));
       TRY(const Done tried, try_meshes(v, task_.meshes));
       static_cast<void>(tried);
     }
     sort();
-    if (feasible(trials_.front())) {
-      const Trial& best = trials_.front();
-      TRY(const Done tried, try_meshes(best.variant, refinements(best.mesh)));
-      static_cast<void>(tried);
-      sort();
-    }
     for (const Trial& trial : trials_)
       if (programs_ < kMostPrograms && feasible(trial)) realise(trial);
     if (!best_) return nothing_fits();
@@ -99,6 +85,26 @@ class Searcher {
     });
   }
 
+  // More microbatches only add to the time of a step. There is no point in them when fewer fit, or are too
+  // slow even if they need not fit.
+  bool settled(std::size_t variant) const {
+    const double least = least_seconds();
+    const Variant& v = task_.variants[variant];
+    for (std::size_t u = 0; u < variant; ++u) {
+      if (task_.variants[u].recompute != v.recompute || task_.variants[u].microbatches >= v.microbatches)
+        continue;
+      double bound = std::numeric_limits<double>::infinity();
+      bool fits = false;  // the fastest
+      for (const Trial& trial : trials_)
+        if (trial.variant == u && trial.free_bound < bound) {
+          bound = trial.free_bound;
+          fits = !trial.short_of_memory;
+        }
+      if (fits || bound >= kWorthAnother * least) return true;
+    }
+    return false;
+  }
+
   Result<Done> try_meshes(std::size_t variant, const std::vector<Mesh>& meshes) {
     Diagnostics errors;
     std::size_t done = 0;
@@ -107,7 +113,7 @@ class Searcher {
       std::vector<std::future<Result<Trial>>> running;
       for (std::size_t j = i; j < std::min(i + kAtOnce, meshes.size()); ++j)
         running.push_back(std::async(std::launch::async, [&, j] {
-          return trial_on(*subjects_[variant], variant, cluster_, meshes[j], to_beat);
+          return trial_on(subjects_.at(variant), variant, cluster_, meshes[j], to_beat);
         }));
       for (auto& one : running) {
         Result<Trial> trial = one.get();
@@ -139,7 +145,7 @@ class Searcher {
       if (selection.status == Selection::Status::Infeasible) return;
       if (best_ && selection.bound >= best_->plan.cost.step_seconds) return;
       Pins decided = shardings_of(trial.formulation, selection.choices);
-      const Candidate candidate = subjects_[trial.variant]->complete(trial.mesh, decided);
+      const Candidate candidate = subjects_.at(trial.variant).complete(trial.mesh, decided);
       Plan plan = plan_of(task_.model, cluster_, candidate);
       plan.cost.objective_seconds = selection.seconds();
       if (trial.variant != 0) {
@@ -202,7 +208,7 @@ class Searcher {
 
   const Task& task_;
   const Cluster& cluster_;
-  std::vector<std::unique_ptr<Subject>> subjects_;  // of the variants tried
+  std::map<std::size_t, Subject> subjects_;  // of the variants tried
   std::vector<Trial> trials_;
   std::optional<Decision> best_;
   std::vector<Plan> others_;

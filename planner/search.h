@@ -51,7 +51,7 @@ struct Trial {
   std::size_t variant = 0;  // of Task::variants
   Mesh mesh;
   Formulation formulation;
-  Selection selection;    // within the devices' memory
+  Selection selection;           // within the devices' memory
   bool short_of_memory = false;  // the best choices would not fit
   double free_bound = 0;         // seconds; of choices that need not fit
 };

@@ -220,7 +220,8 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   std::map<std::size_t, Loaded> loaded;  // by variant
   planner::Task task{own.model.graph.name, variants_of(own), {}, planner::meshes_of(ranks)};
   task.subject = [&](const planner::Variant& variant) -> Result<planner::Subject> {
-    const std::size_t v = loaded.size();  // they are asked for in order
+    const auto v = static_cast<std::size_t>(std::find(task.variants.begin(), task.variants.end(), variant) -
+                                            task.variants.begin());
     if (v == 0) {
       loaded.emplace(0, std::move(own));
     } else {

@@ -37,7 +37,7 @@ class Reducer {
   void mark_unsupported(std::size_t v, std::vector<char>& dead) const;
   void mark_oversized(std::size_t v, std::vector<char>& dead) const;
   void mark_dominated(std::size_t v, std::vector<char>& dead);
-  bool replaces(std::size_t v, std::size_t other, std::size_t strategy, std::size_t& work) const;
+  class Rows;
   void compact(std::size_t v, const std::vector<char>& dead);
   void lower_pieces(std::size_t v);
 
@@ -230,31 +230,69 @@ void Reducer::mark_oversized(std::size_t v, std::vector<char>& dead) const {
   }
 }
 
-// Whether `other` costs and uses no more than `strategy`, whatever the neighbours do.
-bool Reducer::replaces(std::size_t v, std::size_t candidate, std::size_t strategy, std::size_t& work) const {
-  const Variable& variable = variables_[v];
-  for (const Piece& piece : variable.pieces)
-    if (piece.usage[candidate] > piece.usage[strategy]) return false;
-  double extra = variable.cost[candidate] - variable.cost[strategy];
-  for (const std::size_t e : adjacent_[v]) {
-    const std::size_t m = variables_[other(e, v)].size();
-    double worst = -kInfinity;
-    work += m;
-    for (std::size_t t = 0; t < m; ++t) {
-      const double mine = at(e, v, strategy, t);
-      if (mine < kInfinity) worst = std::max(worst, at(e, v, candidate, t) - mine);
+// A variable's costs with each neighbour, by its own strategies, and where each of them is cheapest.
+class Reducer::Rows {
+ public:
+  Rows(const Reducer& reducer, std::size_t v) : variable_(reducer.variables_[v]) {
+    for (const std::size_t e : reducer.adjacent_[v]) {
+      const std::size_t n = variable_.size(), m = reducer.variables_[reducer.other(e, v)].size();
+      Matrix& matrix = matrices_.emplace_back(Matrix{m, std::vector<double>(n * m), {}});
+      for (std::size_t s = 0; s < n; ++s) {
+        double* row = &matrix.cost[s * m];
+        for (std::size_t t = 0; t < m; ++t) row[t] = reducer.at(e, v, s, t);
+        matrix.cheapest.push_back(static_cast<std::size_t>(std::min_element(row, row + m) - row));
+      }
     }
-    extra += worst;
-    if (extra == kInfinity) return false;
   }
-  return extra <= 0;
-}
+
+  // Whether `candidate` costs and uses no more than `strategy`, whatever the neighbours do.
+  bool replaces(std::size_t candidate, std::size_t strategy, std::size_t& work) const {
+    for (const Piece& piece : variable_.pieces)
+      if (piece.usage[candidate] > piece.usage[strategy]) return false;
+    const double own = variable_.cost[candidate] - variable_.cost[strategy];
+    return probe(candidate, strategy, own) <= 0 && worst(candidate, strategy, own, work) <= 0;
+  }
+
+ private:
+  struct Matrix {
+    std::size_t columns;
+    std::vector<double> cost;
+    std::vector<std::size_t> cheapest;  // column, by row
+  };
+
+  // What the exchange costs where `strategy` is at its best: at most the worst case, and soon known.
+  double probe(std::size_t candidate, std::size_t strategy, double extra) const {
+    for (const Matrix& m : matrices_) {
+      const std::size_t t = m.cheapest[strategy];
+      const double mine = m.cost[strategy * m.columns + t];
+      if (mine < kInfinity) extra += m.cost[candidate * m.columns + t] - mine;
+    }
+    return extra;
+  }
+
+  double worst(std::size_t candidate, std::size_t strategy, double extra, std::size_t& work) const {
+    for (const Matrix& m : matrices_) {
+      const double *theirs = &m.cost[candidate * m.columns], *mine = &m.cost[strategy * m.columns];
+      double most = -kInfinity;
+      work += m.columns;
+      for (std::size_t t = 0; t < m.columns; ++t)
+        if (mine[t] < kInfinity) most = std::max(most, theirs[t] - mine[t]);
+      extra += most;
+      if (extra == kInfinity) break;
+    }
+    return extra;
+  }
+
+  const Variable& variable_;
+  std::vector<Matrix> matrices_;
+};
 
 void Reducer::mark_dominated(std::size_t v, std::vector<char>& dead) {
+  const Rows rows(*this, v);
   std::size_t work = 0;
   for (std::size_t s = 0; s < dead.size(); ++s)
     for (std::size_t t = 0; t < dead.size() && !dead[s] && work < kDominationWork; ++t)
-      if (t != s && !dead[t] && replaces(v, t, s, ++work)) {
+      if (t != s && !dead[t] && rows.replaces(t, s, ++work)) {
         dead[s] = 1;
         if (incumbent_ != nullptr && (*incumbent_)[v] == variables_[v].labels[s])
           (*incumbent_)[v] = variables_[v].labels[t];

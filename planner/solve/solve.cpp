@@ -123,7 +123,7 @@ void Solver::install(Model model) {
   local_.reset();
   second_.reset();
   std::vector<double> prices;
-  if (ascent_ && model.capacity.size() == model_->capacity.size()) prices = ascent_->best_prices();
+  if (ascent_ && ascent_->best_prices().size() == model.capacity.size()) prices = ascent_->best_prices();
   ascent_.reset();
   network_.reset();
   model_ = std::make_unique<Model>(std::move(model));

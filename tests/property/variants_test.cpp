@@ -18,7 +18,9 @@ Model load(const std::string& example, const std::string& dims, const frontend::
   return std::move(model).value();
 }
 
-Graph step_of(const Model& model) { return passes::prepare(model, {.gradients_as_outputs = true}).value().step; }
+Graph step_of(const Model& model) {
+  return passes::prepare(model, {.gradients_as_outputs = true}).value().step;
+}
 
 struct Example {
   const char* file;
@@ -69,15 +71,17 @@ TEST(MixedPrecision, KeepsParametersAndTheirGradients) {
   const Graph graph = step_of(model);
   for (const Arg& arg : graph.args)
     EXPECT_NE(graph[arg.value].type.dtype, DType::BF16) << graph[arg.value].name;
-  for (const Output& output : graph.outputs) EXPECT_NE(graph[output.value].type.dtype, DType::BF16) << output.name;
+  for (const Output& output : graph.outputs)
+    EXPECT_NE(graph[output.value].type.dtype, DType::BF16) << output.name;
   EXPECT_TRUE(testing::rounds(graph));
   int products = 0;  // those of the forward and backward pass read bf16 alone
   const std::function<void(const Graph&)> count = [&](const Graph& level) {
     for (const Node& node : level.nodes) {
       if (const auto* repeat = std::get_if<Repeat>(&node.op)) count(*repeat->body);
       const auto* nest = std::get_if<LoopNest>(&node.op);
-      if (nest == nullptr || nest->combine != Combine::Sum || nest->body->fn != Fn::Mul || node.operands.size() != 2 ||
-          nest->body->args[0]->fn != Fn::Load || nest->body->args[1]->fn != Fn::Load)
+      if (nest == nullptr || nest->combine != Combine::Sum || nest->body->fn != Fn::Mul ||
+          node.operands.size() != 2 || nest->body->args[0]->fn != Fn::Load ||
+          nest->body->args[1]->fn != Fn::Load)
         continue;
       if (level[node.results[0]].type.dtype != DType::BF16) continue;
       ++products;
@@ -121,9 +125,10 @@ TEST(Separable, ExamplesThatDoNotSeeEachOther) {
 }
 
 Model parsed(const std::string& graph) {
-  const std::string text = "model: m\ndims: {B: 4, E: 3}\ninputs: {x: \"f32[B, E]\"}\nparams:\n  w: f32[E] = ones()\n"
-                           "  p: f32[B, E] = ones()\ngraph:\n" +
-                           graph + "outputs: [loss]\ntrain: {loss: loss, optimizer: sgd(lr=0.1)}\n";
+  const std::string text =
+      "model: m\ndims: {B: 4, E: 3}\ninputs: {x: \"f32[B, E]\"}\nparams:\n  w: f32[E] = ones()\n"
+      "  p: f32[B, E] = ones()\ngraph:\n" +
+      graph + "outputs: [loss]\ntrain: {loss: loss, optimizer: sgd(lr=0.1)}\n";
   auto model = frontend::parse_model(text, "m.yaml");
   EXPECT_TRUE(static_cast<bool>(model)) << render(model.error());
   return std::move(model).value();
@@ -135,7 +140,7 @@ TEST(Separable, NeedsAMeanAndNoPlaceInTheBatch) {
   };
   EXPECT_TRUE(answer("  - y: x * w\n  - loss: mean(y * y)\n"));
   EXPECT_FALSE(answer("  - y: x * w\n  - loss: sum(y * y)\n"));
-  EXPECT_FALSE(answer("  - y: x * p\n  - loss: mean(y * y)\n"));            // a parameter per example
+  EXPECT_FALSE(answer("  - y: x * p\n  - loss: mean(y * y)\n"));                    // a parameter per example
   EXPECT_FALSE(answer("  - y: x * w - mean(x, axis=0)\n  - loss: mean(y * y)\n"));  // looks across
 }
 

@@ -154,11 +154,11 @@ bool Solver::solve_small() {
 // proposal.
 void Solver::raise_bound(std::uint64_t work) {
   const std::uint64_t end = ascent_->work() + work;
-  while (ascent_->work() < end && !stopped()) {
+  do {  // once at least: there is something to begin with, however late it is
     ascent_->step(target());
     const Rank found = rank(*network_, ascent_->decoded());
     if (!proposal_ || found < proposal_->first) proposal_ = {found, ascent_->decoded()};
-  }
+  } while (ascent_->work() < end && !stopped());
 }
 
 // One share of work on each thread. What the threads see of each other was fixed before the round.

@@ -52,10 +52,14 @@ class Searcher {
   Result<Decision> run() {
     for (std::size_t v = 0; v < task_.variants.size(); ++v) {
       if (v > 0 && !memory_limits()) break;
-      if (settled(v)) continue;
+      const double least = least_seconds();
+      std::vector<Mesh> meshes;
+      for (const Mesh& mesh : task_.meshes)
+        if (!settled(v, mesh, least)) meshes.push_back(mesh);
+      if (meshes.empty()) continue;
       TRY(Subject subject, task_.subject(task_.variants[v]));
       subjects_.emplace(v, std::move(subject));
-      TRY(const Done tried, try_meshes(v, task_.meshes));
+      TRY(const Done tried, try_meshes(v, meshes));
       static_cast<void>(tried);
     }
     sort();
@@ -85,24 +89,15 @@ class Searcher {
     });
   }
 
-  // More microbatches only add to the time of a step. There is no point in them when fewer fit, or are too
-  // slow even if they need not fit.
-  bool settled(std::size_t variant) const {
-    const double least = least_seconds();
+  // More microbatches only add to the time of a step. On a mesh there is no point in them when fewer fit, or are
+  // too slow even if they need not fit.
+  bool settled(std::size_t variant, const Mesh& mesh, double least) const {
     const Variant& v = task_.variants[variant];
-    for (std::size_t u = 0; u < variant; ++u) {
-      if (task_.variants[u].recompute != v.recompute || task_.variants[u].microbatches >= v.microbatches)
-        continue;
-      double bound = std::numeric_limits<double>::infinity();
-      bool fits = false;  // the fastest
-      for (const Trial& trial : trials_)
-        if (trial.variant == u && trial.free_bound < bound) {
-          bound = trial.free_bound;
-          fits = !trial.short_of_memory;
-        }
-      if (fits || bound >= kWorthAnother * least) return true;
-    }
-    return false;
+    return std::any_of(trials_.begin(), trials_.end(), [&](const Trial& trial) {
+      const Variant& u = task_.variants[trial.variant];
+      return u.recompute == v.recompute && u.microbatches < v.microbatches && trial.mesh == mesh &&
+             (!trial.short_of_memory || trial.free_bound >= kWorthAnother * least);
+    });
   }
 
   Result<Done> try_meshes(std::size_t variant, const std::vector<Mesh>& meshes) {

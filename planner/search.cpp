@@ -89,8 +89,8 @@ class Searcher {
     });
   }
 
-  // More microbatches only add to the time of a step. On a mesh there is no point in them when fewer fit, or are
-  // too slow even if they need not fit.
+  // More microbatches only add to the time of a step. On a mesh there is no point in them when fewer fit, or
+  // are too slow even if they need not fit.
   bool settled(std::size_t variant, const Mesh& mesh, double least) const {
     const Variant& v = task_.variants[variant];
     return std::any_of(trials_.begin(), trials_.end(), [&](const Trial& trial) {

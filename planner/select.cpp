@@ -12,14 +12,31 @@ namespace {
 
 constexpr double kMostSeconds = 60;  // a stop for what should not happen: the work is what limits
 constexpr std::uint64_t kMostWork = 100'000'000;
-constexpr double kPicoseconds = 1e12;  // per second
+constexpr double kMostUnits = 1e15;  // of time, that all costs add up to: whole numbers that a double holds
 
-std::int64_t picoseconds(double seconds) {
-  const double ps = seconds * kPicoseconds;
-  return ps < static_cast<double>(solve::kForbidden) ? std::llround(ps) : solve::kForbidden;
+// Units of time in a second: as fine as the dearest choices allow.
+double units_per_second(const Formulation& f) {
+  double seconds = 1e-12;
+  const auto add_largest = [&](auto first, auto last, auto cost) {
+    double largest = 0;
+    for (; first != last; ++first)
+      if (std::isfinite(cost(*first))) largest = std::max(largest, cost(*first));
+    seconds += largest;
+  };
+  for (const Variable& v : f.variables)
+    add_largest(v.choices.begin(), v.choices.end(), [](const Choice& c) { return c.seconds; });
+  for (const Coupling& c : f.couplings)
+    add_largest(c.seconds.begin(), c.seconds.end(), [](double s) { return s; });
+  return kMostUnits / seconds;
 }
 
-solve::Problem problem_of(const Formulation& f, std::int64_t memory, std::optional<Fixed> fixed) {
+// Rounded down, so that a bound in units is one in seconds.
+std::int64_t in_units(double seconds, double units) {
+  return std::isfinite(seconds) ? static_cast<std::int64_t>(seconds * units) : solve::kForbidden;
+}
+
+solve::Problem problem_of(const Formulation& f, double units, std::int64_t memory,
+                          std::optional<Fixed> fixed) {
   solve::Problem problem;
   std::vector<std::int64_t> costs, usages;
   for (std::size_t v = 0; v < f.variables.size(); ++v) {
@@ -29,7 +46,7 @@ solve::Problem problem_of(const Formulation& f, std::int64_t memory, std::option
     for (const Choice& choice : variable.choices) {
       const bool allowed =
           !fixed || fixed->first != v || static_cast<std::size_t>(fixed->second) == costs.size();
-      costs.push_back(allowed ? picoseconds(choice.seconds) : solve::kForbidden);
+      costs.push_back(allowed ? in_units(choice.seconds, units) : solve::kForbidden);
       usages.push_back(static_cast<std::int64_t>(choice.bytes));
     }
     if (variable.from >= variable.to) std::fill(usages.begin(), usages.end(), 0);
@@ -37,7 +54,7 @@ solve::Problem problem_of(const Formulation& f, std::int64_t memory, std::option
   }
   for (const Coupling& coupling : f.couplings) {
     costs.clear();
-    for (double seconds : coupling.seconds) costs.push_back(picoseconds(seconds));
+    for (double seconds : coupling.seconds) costs.push_back(in_units(seconds, units));
     problem.add_edge(coupling.a, coupling.b, costs);
   }
   if (memory > 0) problem.usage_limit = memory;
@@ -68,15 +85,16 @@ std::string text_of(const Mesh& mesh, const Choice& choice) {
 }  // namespace
 
 Selection select(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed) {
+  const double units = units_per_second(formulation);
   const solve::Solution solution =
-      solve::solve(problem_of(formulation, memory, fixed),
+      solve::solve(problem_of(formulation, units, memory, fixed),
                    {.seconds = kMostSeconds, .work_limit = kMostWork, .threads = 1});
   Selection selection;
   if (solution.assignment.empty()) return selection;
   selection.status =
       solution.status == solve::Status::Optimal ? Selection::Status::Optimal : Selection::Status::Feasible;
   selection.choices = solution.assignment;
-  selection.bound = static_cast<double>(solution.bound) / kPicoseconds;
+  selection.bound = static_cast<double>(solution.bound) / units;
   evaluate(formulation, selection);
   return selection;
 }

@@ -1,4 +1,4 @@
-// Solves a formulation: times as whole picoseconds, memory in bytes, as a problem of planner/solve.
+// Solves a formulation, as a problem of planner/solve: times in whole units, memory in bytes.
 #pragma once
 
 #include <optional>

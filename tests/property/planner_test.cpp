@@ -1,0 +1,260 @@
+// What the planner counts, against what the compiler makes; what it chooses, against what it could have
+// chosen.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "frontend/model.h"
+#include "frontend/sharding_text.h"
+#include "ir/price.h"
+#include "passes/condense.h"
+#include "passes/pipeline.h"
+#include "passes/reshard.h"
+#include "planner/cost.h"
+#include "planner/layouts.h"
+#include "planner/select.h"
+#include "planner/strategies.h"
+
+namespace shardc {
+namespace {
+
+using planner::Formulation;
+using planner::Selection;
+
+Mesh mesh_of(const std::string& text) { return frontend::parse_mesh(text).value(); }
+
+// Two levels: two devices to a node.
+Cluster nodes(std::int64_t devices) {
+  Cluster cluster;
+  cluster.name = "nodes";
+  cluster.device = {"d", 0, 1e12, {{DType::F32, 1e13}}, 0.5};
+  cluster.topology = {{"inside", 2, 1e11, 1e-6}, {"outside", (devices + 1) / 2, 1e10, 5e-6}};
+  return cluster;
+}
+
+passes::Prepared prepared(const std::string& example, const std::string& dims) {
+  frontend::Overrides overrides;
+  if (!dims.empty()) overrides = frontend::parse_overrides(dims).value();
+  auto model = frontend::load_model(std::string(SHARDC_SOURCE_DIR "/examples/") + example, overrides);
+  EXPECT_TRUE(static_cast<bool>(model)) << render(model.error());
+  return passes::prepare(model.value()).value();
+}
+
+// --- layouts -----------------------------------------------------------------------------------------------
+
+Sharding sharding_of(const std::vector<Axes>& dims) {
+  Sharding sharding = Sharding::replicated_of(dims.size());
+  for (std::size_t d = 0; d < dims.size(); ++d) sharding.dims[d].axes = dims[d];
+  return sharding;
+}
+
+TEST(Layouts, AllPlacesInAllOrders) {
+  const Mesh mesh = mesh_of("a=2,b=2");
+  const Cluster cluster = nodes(4);
+  // Two axes: nowhere or in one of two dimensions each, and both orders where they share one.
+  EXPECT_EQ(planner::Layouts({DType::F32, {8, 8}}, 1, mesh, cluster).size(), 9U + 2U);
+  EXPECT_EQ(planner::Layouts({DType::F32, {8, 1}}, 1, mesh, cluster).size(), 5U);  // nothing to split in 1
+  EXPECT_EQ(planner::Layouts({DType::F32, {}}, 1, mesh, cluster).size(), 1U);
+}
+
+class LayoutPrices : public ::testing::TestWithParam<const char*> {};
+
+// The table is the compiler's routes, or better: those search only dimensions that change.
+TEST_P(LayoutPrices, AreThoseOfRoutes) {
+  const Mesh mesh = mesh_of(GetParam());
+  const Cluster cluster = nodes(mesh.devices());
+  for (const Shape& shape : {Shape{48, 24}, Shape{7, 30}}) {
+    const Type type{DType::F32, shape};
+    planner::Layouts layouts(type, 1, mesh, cluster);
+    passes::Resharder resharder(mesh, cluster);
+    int same = 0, all = 0;
+    for (std::size_t i = 0; i < layouts.size(); ++i)
+      for (std::size_t j = 0; j < layouts.size(); ++j) {
+        const auto& route = resharder.route(type, sharding_of(layouts[i]), sharding_of(layouts[j]));
+        ASSERT_TRUE(route.has_value());
+        EXPECT_LE(layouts.seconds(i, j), route->seconds * (1 + 1e-9) + 1e-15)
+            << to_string(mesh, sharding_of(layouts[i])) << " to " << to_string(mesh, sharding_of(layouts[j]));
+        ++all;
+        same += std::abs(layouts.seconds(i, j) - route->seconds) <= 1e-9 * route->seconds + 1e-15 ? 1 : 0;
+      }
+    EXPECT_GE(same, all * 9 / 10) << to_string(type);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Meshes, LayoutPrices, ::testing::Values("a=2", "a=2,b=2", "a=2,b=3", "a=2,b=2,c=2"));
+
+TEST(Layouts, PartialValuesAreScatteredWhereThatIsCheaper) {
+  const Mesh mesh = mesh_of("a=4");
+  const Cluster cluster = nodes(4);
+  planner::Layouts layouts({DType::F32, {64, 64}}, 1, mesh, cluster);
+  const Axes a = {whole(mesh, AxisId(0))};
+  const std::size_t full = *layouts.find({{}, {}}), rows = *layouts.find({a, {}});
+  const std::vector<double>& to = layouts.seconds_reduced(full, a);
+  EXPECT_GT(to[full], 1.9 * to[rows]);  // an all-reduce is a reduce-scatter and an all-gather
+}
+
+TEST(Layouts, CopiesMoveAsOne) {
+  const Mesh mesh = mesh_of("a=4");
+  const Cluster cluster = nodes(4);
+  const Axes a = {whole(mesh, AxisId(0))};
+  planner::Layouts one({DType::F32, {64, 64}}, 1, mesh, cluster),
+      many({DType::F32, {64, 64}}, 100, mesh, cluster);
+  const double of_one = one.seconds(*one.find({a, {}}), *one.find({{}, {}})),
+               of_many = many.seconds(*many.find({a, {}}), *many.find({{}, {}}));
+  EXPECT_GT(of_many, 2 * of_one);
+  EXPECT_LT(of_many, 100 * of_one);  // the latency is paid once
+}
+
+// --- strategies --------------------------------------------------------------------------------------------
+
+TEST(Strategies, OfAProduct) {
+  Builder b("m");
+  const ValueId x = b.arg({.role = Arg::Role::Input}, "x", {DType::F32, {8, 16}}),
+                w = b.arg({.role = Arg::Role::Param}, "w", {DType::F32, {16, 32}});
+  b.output({"y", b.einsum("m k, k n -> m n", shardc::x(0) * shardc::x(1), Combine::Sum, {x, w}, DType::F32)});
+  const Graph graph = b.finish();
+  const Mesh mesh = mesh_of("d=2,m=4");
+  const auto all = planner::strategies_of(graph, graph.nodes[0], mesh, nodes(8));
+  EXPECT_EQ(all.size(), 16U + 3U);  // each axis on one of three factors or none, and both orders on one
+  const Axes d = {whole(mesh, AxisId(0))}, m = {whole(mesh, AxisId(1))};
+  int found = 0;
+  for (const planner::Strategy& s : all) {
+    if (s.reads[0] == std::vector<Axes>{d, {}} &&
+        s.reads[1] == std::vector<Axes>{{}, m}) {  // data and columns
+      EXPECT_EQ(s.makes, (std::vector<Axes>{d, m}));
+      EXPECT_TRUE(s.partial.empty());
+      ++found;
+    }
+    if (s.reads[0] == std::vector<Axes>{{}, m} && s.reads[1] == std::vector<Axes>{m, {}}) {  // rows
+      EXPECT_EQ(s.partial, m);
+      ++found;
+    }
+    EXPECT_DOUBLE_EQ(
+        s.flops * static_cast<double>(ways(s.factors[0]) * ways(s.factors[1]) * ways(s.factors[2])),
+        2.0 * 8 * 16 * 32);
+  }
+  EXPECT_EQ(found, 2);
+}
+
+// --- the problem and its program
+// -----------------------------------------------------------------------------
+
+passes::Seeds seeds_of(const planner::Pins& pins) {
+  passes::Seeds seeds;
+  for (const auto& [name, sharding] : pins) seeds.tensors[name] = {sharding, "the planner"};
+  return seeds;
+}
+
+struct Example {
+  const char* file;
+  const char* dims;
+  const char* mesh;
+};
+class Counted : public ::testing::TestWithParam<Example> {};
+
+// The problem's seconds and bytes are the program's, but for sums that wait for their reader and copies in
+// other forms.
+TEST_P(Counted, AsTheProgramIs) {
+  const auto& [file, dims, text] = GetParam();
+  const passes::Prepared model = prepared(file, dims);
+  const Mesh mesh = mesh_of(text);
+  const Cluster cluster = nodes(mesh.devices());
+  const Formulation formulation = planner::formulate(passes::fused_step(model), mesh, cluster, {}).value();
+  const Selection selection = planner::select(formulation, 0);
+  ASSERT_NE(selection.status, Selection::Status::Infeasible);
+  EXPECT_LE(selection.bound, selection.seconds() * (1 + 1e-9));
+  EXPECT_GE(selection.bound, selection.seconds() * 0.97);
+
+  const passes::Seeds all = seeds_of(planner::shardings_of(formulation, selection.choices));
+  const passes::LocalProgram local = passes::localize(passes::shard(model, mesh, all), mesh, cluster);
+  const PlanCost cost = planner::cost_of(local.program, local.buffers, cluster);
+  EXPECT_NEAR(cost.step_seconds, selection.seconds(), 0.06 * selection.seconds());
+  EXPECT_NEAR(static_cast<double>(cost.peak_bytes_per_device), static_cast<double>(selection.bytes),
+              0.2 * static_cast<double>(cost.peak_bytes_per_device));
+
+  // A plan that says less leads to the same program.
+  const passes::Seeds few = passes::condense(model, mesh, all);
+  EXPECT_LT(few.tensors.size(), all.tensors.size());
+  const passes::LocalProgram again = passes::localize(passes::shard(model, mesh, few), mesh, cluster);
+  EXPECT_NEAR(planner::cost_of(again.program, again.buffers, cluster).step_seconds, cost.step_seconds,
+              0.01 * cost.step_seconds);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Examples, Counted,
+    ::testing::Values(Example{"mlp.yaml", "", "a=2"}, Example{"mlp.yaml", "", "a=2,b=2"},
+                      Example{"gpt-tiny.yaml", "", "a=4"}, Example{"gpt-tiny.yaml", "", "a=2,b=2"},
+                      Example{"gpt-tiny.yaml", "", "a=4,b=2"}, Example{"llama-tiny.yaml", "", "a=2,b=2"},
+                      Example{"vit-tiny.yaml", "", "a=4,b=2"}, Example{"moe-tiny.yaml", "", "a=2,b=2"}));
+
+// --- choices
+// -------------------------------------------------------------------------------------------------
+
+class Choices : public ::testing::Test {
+ protected:
+  Choices() : model_(prepared("mlp.yaml", "")), step_(passes::fused_step(model_)) {}
+
+  Formulation on(const Mesh& mesh, const planner::Pins& pins = {}) const {
+    return planner::formulate(step_, mesh, nodes(mesh.devices()), pins).value();
+  }
+
+  passes::Prepared model_;
+  Graph step_;
+};
+
+TEST_F(Choices, AreNoDearerThanAnyAlternative) {
+  const Mesh mesh = mesh_of("a=2,b=4");
+  const Formulation formulation = on(mesh);
+  const Selection best = planner::select(formulation, 0);
+  for (const Arg& arg : step_.args) {
+    const auto all = planner::alternatives(formulation, best, 0, mesh, step_[arg.value].name);
+    ASSERT_FALSE(all.empty());
+    EXPECT_TRUE(all.front().chosen);
+    for (const planner::Alternative& other : all)
+      EXPECT_GE(other.selection.seconds(), best.bound * (1 - 1e-9)) << step_[arg.value].name << other.layout;
+  }
+  EXPECT_TRUE(planner::alternatives(formulation, best, 0, mesh, "nothing").empty());
+}
+
+TEST_F(Choices, CostMoreWithLessMemory) {
+  const Mesh mesh = mesh_of("a=2,b=2");
+  const Formulation formulation = on(mesh);
+  const Selection free = planner::select(formulation, 0);
+  const std::int64_t need = planner::least_need(formulation).bytes;
+  double before = free.seconds();
+  int feasible = 0;
+  for (std::int64_t memory = free.bytes; memory >= need; memory -= (free.bytes - need) / 5 + 1) {
+    const Selection tight = planner::select(formulation, memory);
+    if (tight.status == Selection::Status::Infeasible) continue;
+    ++feasible;
+    EXPECT_LE(tight.bytes, memory);
+    EXPECT_GE(tight.seconds(), before * (1 - 1e-3));
+    before = tight.seconds();
+  }
+  EXPECT_GE(feasible, 2);
+  EXPECT_EQ(planner::select(formulation, need - 1).status, Selection::Status::Infeasible);
+}
+
+TEST_F(Choices, DoNotDependOnNames) {
+  EXPECT_DOUBLE_EQ(planner::select(on(mesh_of("a=2,b=4")), 0).seconds(),
+                   planner::select(on(mesh_of("zeta=2,alpha=4")), 0).seconds());
+}
+
+TEST_F(Choices, KeepPins) {
+  const Mesh mesh = mesh_of("a=2,b=4");
+  const std::string name = step_[step_.args[0].value].name;
+  const std::size_t rank = step_[step_.args[0].value].type.rank();
+  Sharding pin = Sharding::replicated_of(rank);
+  pin.dims[rank - 1].axes = {whole(mesh, AxisId(1))};
+  const Formulation closed = on(mesh, {{name, pin}});
+  EXPECT_EQ(planner::shardings_of(closed, planner::select(closed, 0).choices).at(name), pin);
+  for (DimSharding& dim : pin.dims) dim.open = true;
+  const Formulation open = on(mesh, {{name, pin}});
+  const Axes axes =
+      planner::shardings_of(open, planner::select(open, 0).choices).at(name).dims[rank - 1].axes;
+  ASSERT_FALSE(axes.empty());
+  EXPECT_EQ(axes.front(), whole(mesh, AxisId(1)));
+  pin.dims[rank - 1].axes = {AxisRef{AxisId(1), 2, 2}};  // parts of axes are not searched
+  EXPECT_FALSE(static_cast<bool>(planner::formulate(step_, mesh, nodes(8), {{name, pin}})));
+}
+
+}  // namespace
+}  // namespace shardc

@@ -5,6 +5,7 @@
 
 #include "ir/verify.h"
 #include "passes/buffers.h"
+#include "passes/default_rules.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
 #include "passes/partition.h"
@@ -16,10 +17,22 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   expect_valid(verify(model.graph), "model graph");
   Graph forward = simplify(lower(model.graph, !model.train.loss.empty()));
   expect_valid(verify_lowered(forward), "lowered graph");
-  if (model.train.loss.empty()) return Prepared{forward, forward};
-  TRY(Graph step, differentiate(forward, model.train, options));
+  if (model.train.loss.empty()) return Prepared{forward, forward, {}};
+  TRY(Graph step, differentiate(forward, model.train, {true}));
+  std::map<std::string, std::string, std::less<>> gradients;
+  for (const Output& output : step.outputs)
+    if (output.role == Output::Role::Gradient) gradients.emplace(output.name, step[output.value].name);
+  if (!options.gradients_as_outputs)
+    std::erase_if(step.outputs, [](const Output& o) { return o.role == Output::Role::Gradient; });
   expect_valid(verify_lowered(step), "training graph");
-  return Prepared{std::move(forward), std::move(step)};
+  return Prepared{std::move(forward), std::move(step), std::move(gradients)};
+}
+
+Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
+  Seeds seeds = fixed_seeds(hints, mesh);
+  add_training_rules(hints, prepared.step, prepared.gradients, mesh, seeds);
+  if (hints.empty()) return default_rules(prepared.forward, mesh, std::move(seeds));
+  return seeds_from(hints, prepared.step, mesh, std::move(seeds));
 }
 
 namespace {

@@ -16,17 +16,11 @@
 #include "frontend/sharding_text.h"
 #include "ir/price.h"
 #include "passes/contracts.h"
-#include "passes/default_rules.h"
+#include "passes/remarks.h"
 #include "planner/search.h"
 
 namespace shardc::tools {
 namespace {
-
-passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
-  if (model.hints.empty())
-    return passes::default_rules(prepared.forward, mesh, passes::fixed_seeds(model.hints, mesh));
-  return passes::seeds_from(model.hints, prepared.step, mesh);
-}
 
 planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds) {
   Graph sharded = passes::shard(prepared, mesh, seeds);
@@ -132,13 +126,18 @@ Result<Built> decide(const Request& request) {
     const std::int64_t ranks = ranks_for(request, cluster);
     const auto machine = request.cluster.empty() ? this_machine(ranks) : cluster;
     TRY(planner::Choice choice, planner::search(model.graph.name, machine, ranks, [&](const Mesh& mesh) {
-          return complete(prepared, mesh, seeds_for(model, prepared, mesh));
+          return complete(prepared, mesh, passes::seeds_for(model.hints, prepared, mesh));
         }));
     planner::Candidate& c = choice.candidate;
-    passes::Seeds seeds = seeds_for(model, prepared, c.mesh);
+    passes::Seeds seeds = passes::seeds_for(model.hints, prepared, c.mesh);
     add_hints(choice.plan, model, seeds);
-    return Built{std::move(model), std::move(prepared),  std::move(choice.plan),
-                 std::move(seeds), std::move(c.sharded), {std::move(c.program), std::move(c.buffers)}};
+    return Built{std::move(model),
+                 std::move(prepared),
+                 std::move(choice.plan),
+                 std::move(seeds),
+                 std::move(c.sharded),
+                 {std::move(c.program), std::move(c.buffers)},
+                 {}};
   }
 
   Mesh mesh;
@@ -162,7 +161,7 @@ Result<Built> decide(const Request& request) {
     } else {
       TRY(mesh, frontend::parse_mesh(request.mesh));
     }
-    seeds = seeds_for(model, prepared, mesh);
+    seeds = passes::seeds_for(model.hints, prepared, mesh);
   }
   if (request.ranks != 0 && request.ranks != mesh.devices())
     return error_at({}, fmt::format("--ranks {} disagrees with the mesh {}, which has {} devices",
@@ -178,7 +177,8 @@ Result<Built> decide(const Request& request) {
                std::move(plan),
                std::move(seeds),
                std::move(candidate.sharded),
-               {std::move(candidate.program), std::move(candidate.buffers)}};
+               {std::move(candidate.program), std::move(candidate.buffers)},
+               {}};
 }
 
 // The lines that diagnostics about the model speak of.
@@ -209,6 +209,7 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
 
 Result<Built> build(const Request& request) {
   TRY(Built built, decide(request));
+  built.remarks = passes::remark_gathers(built.local.program, built.model.hints.manual);
   if (request.lenient) return built;
   Diagnostics errors = check_contracts(built, request.model);
   if (!errors.empty()) return errors;

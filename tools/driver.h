@@ -33,6 +33,7 @@ struct Built {
   passes::Seeds seeds;  // what propagation started from
   Graph sharded;
   passes::LocalProgram local;
+  Diagnostics remarks;  // what is worth knowing, and no mistake
 };
 
 // The machine that this runs on, as a cluster of `devices` ranks: sizes read, speeds assumed.

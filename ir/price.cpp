@@ -1,6 +1,7 @@
 #include "ir/price.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ir/buffers.h"
 
@@ -76,6 +77,12 @@ double local_flops(const LoopNest& nest, double bytes) {
   // A looked-up factor costs its hits, not its range: the bytes it reads bound it.
   if (nest.body->fn == Fn::Where && nest.combine == Combine::Sum) flops = std::min(flops, bytes);
   return flops;
+}
+
+double local_flops(const Sweep& sweep, const Shape& local, const Shape& global) {
+  const auto size = static_cast<double>(global[static_cast<std::size_t>(sweep.dim)]);
+  const double each = sweep.kind == Sweep::Kind::SortIndices ? std::log2(std::max(size, 2.0)) : 2;
+  return each * static_cast<double>(elements_of(local));
 }
 
 double seconds_of_loop(double flops, double bytes, DType dtype, const Device& device) {

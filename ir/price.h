@@ -34,6 +34,9 @@ double seconds_of(const Collective& collective, double payload, const Mesh& mesh
 
 // Floating-point operations of one device's part of a nest that moves `bytes`.
 double local_flops(const LoopNest& nest, double bytes);
+// Of one device's part, of shape `local`, of a sweep over values of shape `global`: a multiplication and an
+// addition per element; sorting counts its comparisons.
+double local_flops(const Sweep& sweep, const Shape& local, const Shape& global);
 
 // Seconds of a loop nest that does `flops` and moves `bytes`: the roofline, and what it costs to enter.
 double seconds_of_loop(double flops, double bytes, DType dtype, const Device& device);

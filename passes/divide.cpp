@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "ir/division.h"
 #include "ir/price.h"
 #include "ir/reach.h"
 #include "ir/support/check.h"
@@ -50,8 +51,7 @@ class Divider {
         nest_(task.nest),
         passable_(passable(task)),
         options_(task.nest.factors.size()),
-        divides_(task.nest.factors.size(), false),
-        barred_(task.nest.factors.size(), false) {
+        limits_(limits_of(task.nest, task.graph[task.node.results[0]].type.shape)) {
     find_options();
   }
 
@@ -72,11 +72,6 @@ class Divider {
   const Value& result() const { return task_.graph[task_.node.results[0]]; }
 
   void find_options() {
-    for (std::size_t d = 0; d < nest_.output.size(); ++d) {
-      const auto parts = compound(nest_, nest_.output[d], result().type.shape[d]);
-      for (std::size_t i = 1; i < parts.size(); ++i) barred_[*parts[i]] = true;  // nothing to split it by
-      if (parts.size() > 1) divides_[*parts[0]] = true;
-    }
     for (std::size_t d = 0; d < nest_.output.size(); ++d)
       if (const auto parts = compound(nest_, nest_.output[d], result().type.shape[d]); !parts.empty())
         add_options(parts[0], task_.wanted.dims[d].axes);
@@ -94,10 +89,10 @@ class Divider {
 
   // The axes, and every beginning of them, longest first.
   void add_options(FactorId f, const Axes& axes) {
-    if (barred_[*f]) return;
+    if (limits_[*f].whole) return;
     for (std::size_t n = axes.size(); n > 0; --n) {
       Axes option(axes.begin(), axes.begin() + static_cast<std::ptrdiff_t>(n));
-      if (divides_[*f] && nest_[f].size % ways(option) != 0) continue;
+      if (limits_[*f].evenly && nest_[f].size % ways(option) != 0) continue;
       auto& options = options_[*f];
       if (std::find(options.begin(), options.end(), option) == options.end())
         options.push_back(std::move(option));
@@ -168,13 +163,7 @@ class Divider {
   }
 
   Sharding made() const {
-    Sharding made = Sharding::replicated_of(nest_.output.size());
-    for (std::size_t d = 0; d < nest_.output.size(); ++d)
-      if (const auto parts = compound(nest_, nest_.output[d], result().type.shape[d]); !parts.empty())
-        made.dims[d].axes = nest_[parts[0]].axes;
-    for (FactorId f : nest_.reduced())
-      made.partial.insert(made.partial.end(), nest_[f].axes.begin(), nest_[f].axes.end());
-    if (!made.partial.empty()) made.pending = nest_.combine;
+    Sharding made = made_by(nest_, result().type.shape);
     if (!passed_.empty()) {
       made.partial.insert(made.partial.end(), passed_.begin(), passed_.end());
       for (const Sharding& sharding : task_.present)
@@ -220,15 +209,8 @@ class Divider {
     return factor ? &nest_[*factor].axes : nullptr;
   }
 
-  // The dimension split by as many of the axes as a halo of less than the rest of it allows.
   DimSharding held(std::size_t k, std::size_t d, Axes axes) const {
-    const std::int64_t size = shape_of(k)[d];
-    for (; !axes.empty(); axes.pop_back()) {
-      const auto reach = reach_of(nest_, nest_.inputs[k][d], size, axes);
-      if (reach && reach->before + reach->after < std::max<std::int64_t>(size - chunk_of(size, axes), 1))
-        return {std::move(axes), false, reach->before, reach->after};
-    }
-    return {};
+    return read_by(nest_, nest_.inputs[k][d], shape_of(k)[d], std::move(axes));
   }
 
   // Accesses of one operand that need halos of the same dimension share the widest.
@@ -252,8 +234,7 @@ class Divider {
   LoopNest nest_;  // with the axes of the candidate at hand
   Axes passable_, passed_;
   std::vector<std::vector<Axes>> options_;
-  std::vector<bool> divides_;  // must divide evenly: the major part of a compound dimension
-  std::vector<bool> barred_;   // must stay whole
+  std::vector<FactorLimit> limits_;
   Axes all_, used_;
   int tried_ = 0;
   std::int64_t most_ways_ = 1;  // of the best candidate, where they count

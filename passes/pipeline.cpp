@@ -1,6 +1,7 @@
 #include "passes/pipeline.h"
 
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "ir/verify.h"
@@ -55,12 +56,13 @@ Provenance joined(Provenance step, const Provenance& forward) {
   return step;
 }
 
-// What the forward graph decided, by name: repeats' values too.
-void fix_values(const Graph& sharded, Seeds& seeds) {
+// What the forward graph decided, by name: repeats' values too. The slice of a stacked value has its name,
+// and follows it.
+void fix_values(const Graph& sharded, Seeds& seeds, std::set<std::string, std::less<>>& fixed) {
   for (const Value& value : sharded.values)
-    seeds.tensors.insert_or_assign(value.name, Seed{value.sharding, ""});
+    if (fixed.insert(value.name).second) seeds.tensors.insert_or_assign(value.name, Seed{value.sharding, ""});
   for (const Node& node : sharded.nodes)
-    if (const auto* repeat = std::get_if<Repeat>(&node.op)) fix_values(*repeat->body, seeds);
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) fix_values(*repeat->body, seeds, fixed);
 }
 
 }  // namespace
@@ -69,7 +71,8 @@ Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Prov
   Seeds all = seeds;
   Provenance first, second;
   const Graph forward = propagate(prepared.forward, mesh, seeds, why != nullptr ? &first : nullptr);
-  fix_values(forward, all);
+  std::set<std::string, std::less<>> fixed;
+  fix_values(forward, all, fixed);
   Graph step = propagate(prepared.step, mesh, all, why != nullptr ? &second : nullptr);
   if (why != nullptr) *why = joined(std::move(second), first);
   return step;

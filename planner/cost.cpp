@@ -1,8 +1,5 @@
 #include "planner/cost.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "ir/price.h"
 #include "ir/support/check.h"
 
@@ -35,15 +32,11 @@ class Walker {
     compute += times * seconds_of_loop(work, bytes, graph[node.results[0]].type.dtype, cluster_.device);
   }
 
-  // A multiplication and an addition per element; sorting counts its comparisons.
   void add_sweep(const Graph& graph, const Node& node, const Sweep& sweep, double times) {
     double bytes = static_cast<double>(local_bytes(graph[node.results[0]]));
     for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph[operand]));
     const Value& swept = graph[node.operands[0]];
-    const auto size = static_cast<double>(swept.type.shape[static_cast<std::size_t>(sweep.dim)]);
-    const double each = sweep.kind == Sweep::Kind::SortIndices ? std::log2(std::max(size, 2.0)) : 2;
-    const double work =
-        each * static_cast<double>(elements_of(local_shape(swept.type.shape, swept.sharding)));
+    const double work = local_flops(sweep, local_shape(swept.type.shape, swept.sharding), swept.type.shape);
     flops += times * work;
     compute += times * seconds_of_loop(work, bytes, swept.type.dtype, cluster_.device);
   }

@@ -1,0 +1,402 @@
+#include "planner/formulate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <set>
+
+#include "ir/support/check.h"
+#include "planner/layouts.h"
+#include "planner/strategies.h"
+
+namespace shardc::planner {
+namespace {
+
+// One value of one level (the graph or the body of a repeat).
+struct Cell {
+  const Value* value = nullptr;
+  std::int32_t from = 0, to = 0;  // points [from, to)
+  bool own = true;                // has memory of its own: it is no slice of a stacked value
+};
+
+// A node that has strategies.
+struct Site {
+  const Graph* graph = nullptr;
+  const Node* node = nullptr;
+  std::size_t base = 0;  // of the level's cells
+  double times = 1;
+};
+
+// Two values that may lie differently, and what goes from one to the other.
+struct Transfer {
+  std::size_t from = 0, to = 0;  // cells
+  double times = 1;
+};
+
+// Values that are one buffer.
+struct Group {
+  std::vector<std::size_t> cells;
+  std::size_t least = 0;  // the cell with the fewest dimensions: the variable is about those
+};
+
+// What the graph says, before any mesh: who shares a buffer, who reads whom, what lives when.
+class Reader {
+ public:
+  explicit Reader(const Graph& graph) {
+    add_level(graph, 1);
+    for (std::size_t i = 0; i < graph.args.size(); ++i) cells[*graph.args[i].value].to = now_ + 1;
+    for (const Output& output : graph.outputs) {
+      cells[*output.value].to = now_ + 1;
+      if (output.role == Output::Role::Update)
+        unite(*output.value, *graph.args[static_cast<std::size_t>(output.of)].value);
+    }
+    points.push_back("the end");
+  }
+
+  std::vector<Group> groups() {
+    std::map<std::size_t, Group> by_root;
+    for (std::size_t c = 0; c < cells.size(); ++c) {
+      Group& group = by_root[root(c)];
+      if (group.cells.empty() || rank(c) < rank(group.least)) group.least = c;
+      group.cells.push_back(c);
+    }
+    std::vector<Group> all;
+    for (auto& [_, group] : by_root) all.push_back(std::move(group));
+    return all;
+  }
+
+  std::vector<Cell> cells;
+  std::vector<Site> sites;
+  std::vector<Transfer> transfers;
+  std::vector<std::string> points;
+
+ private:
+  std::size_t rank(std::size_t cell) const { return cells[cell].value->type.rank(); }
+
+  std::size_t root(std::size_t cell) {
+    while (parent_[cell] != cell) cell = parent_[cell] = parent_[parent_[cell]];
+    return cell;
+  }
+  void unite(std::size_t a, std::size_t b) {
+    parent_[std::max(root(a), root(b))] = std::min(root(a), root(b));
+  }
+
+  void point(const std::string& what) {
+    points.push_back(what);
+    ++now_;
+  }
+  void use(std::size_t cell) { cells[cell].to = std::max(cells[cell].to, now_ + 1); }
+
+  std::size_t add_level(const Graph& graph, double times) {
+    const std::size_t base = cells.size();
+    for (const Value& value : graph.values) {
+      parent_.push_back(cells.size());
+      cells.push_back({&value, now_, now_ + 1});
+    }
+    for (const Node& node : graph.nodes) {
+      const std::int32_t start = now_;
+      if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+        add_repeat(node, *repeat, base, times);
+      } else {
+        sites.push_back({&graph, &node, base, times});
+      }
+      for (ValueId operand : node.operands) use(base + *operand);
+      for (ValueId result : node.results) cells[base + *result].from = start, use(base + *result);
+      if (!std::holds_alternative<Repeat>(node.op)) point(graph[node.results[0]].name);
+    }
+    return base;
+  }
+
+  void add_repeat(const Node& node, const Repeat& repeat, std::size_t base, double times) {
+    const Graph& body = *repeat.body;
+    const auto carried = static_cast<std::size_t>(repeat.carried),
+               stacked = static_cast<std::size_t>(repeat.stacked);
+    point(fmt::format("the start of {}", body.name));
+    const double inside = times * static_cast<double>(repeat.times);
+    const std::size_t inner = add_level(body, inside);
+    for (const Output& output : body.outputs) use(inner + *output.value);
+    for (std::size_t i = 0; i < body.args.size(); ++i) {
+      const std::size_t arg = inner + *body.args[i].value, operand = base + *node.operands[i];
+      if (i < carried) use(arg);
+      if (i >= carried) cells[arg].own = false;
+      if (i >= carried && i < carried + stacked)
+        unite(arg, operand);
+      else
+        transfers.push_back({operand, arg, times});
+    }
+    for (std::size_t i = 0; i < body.outputs.size(); ++i) {
+      const std::size_t made = inner + *body.outputs[i].value, result = base + *node.results[i];
+      if (i >= carried) {
+        unite(made, result);
+        cells[made].own = false;
+        continue;
+      }
+      const std::size_t arg = inner + *body.args[i].value;
+      unite(arg, result);
+      transfers.push_back({made, arg, inside});
+    }
+    point(fmt::format("the end of {}", body.name));
+  }
+
+  std::int32_t now_ = 0;
+  std::vector<std::size_t> parent_;
+};
+
+bool obeys(const std::vector<Axes>& dims, const Sharding& pin, std::size_t leading) {
+  for (std::size_t d = 0; d < dims.size(); ++d) {
+    const DimSharding& wanted = pin.dims[d + leading];
+    Axes axes = wanted.axes;
+    std::erase_if(axes, [](const AxisRef& axis) { return axis.size == 1; });
+    if (wanted.open ? !is_prefix(axes, dims[d]) : axes != dims[d]) return false;
+    for (const AxisRef& axis : dims[d])
+      if (overlap(axis, pin.replicated)) return false;
+  }
+  return true;
+}
+
+class Formulator {
+ public:
+  Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins)
+      : mesh_(mesh), cluster_(cluster), pins_(pins), reader_(step) {}
+
+  Result<Formulation> run() {
+    out_.points = reader_.points;
+    Diagnostics errors;
+    variable_of_.resize(reader_.cells.size());
+    for (const Group& group : reader_.groups()) add_value(group, errors);
+    if (!errors.empty()) return errors;
+    add_forms();
+    for (const Transfer& transfer : reader_.transfers) add_transfer(transfer);
+    for (const Site& site : reader_.sites) add_site(site);
+    for (auto& [pair, seconds] : couplings_)
+      out_.couplings.push_back({pair.first, pair.second, std::move(seconds)});
+    return std::move(out_);
+  }
+
+ private:
+  Layouts& layouts_of(const Type& type) {
+    auto& found = layouts_[to_string(type)];
+    if (!found) found = std::make_unique<Layouts>(type, mesh_, cluster_);
+    return *found;
+  }
+
+  std::size_t leading_of(std::size_t cell) const {
+    return reader_.cells[cell].value->type.rank() - types_[variable_of_[cell]]->rank();
+  }
+
+  void add_value(const Group& group, Diagnostics& errors) {
+    const std::size_t v = out_.variables.size();
+    const Cell& least = reader_.cells[group.least];
+    types_.push_back(&least.value->type);
+    Layouts& layouts = layouts_of(least.value->type);
+    Variable variable{Variable::Kind::Value, least.value->name, {}, least.from, least.to};
+    double copies = 0;
+    for (std::size_t cell : group.cells) {
+      const Cell& c = reader_.cells[cell];
+      variable_of_[cell] = v;
+      variable.from = std::min(variable.from, c.from);
+      variable.to = std::max(variable.to, c.to);
+      if (c.own)
+        copies = std::max(
+            copies, static_cast<double>(elements_of(c.value->type.shape)) /
+                        static_cast<double>(std::max<std::int64_t>(1, elements_of(least.value->type.shape))));
+      out_.members.push_back({c.value->name, v, leading_of(cell)});
+    }
+    layout_ids_.emplace_back();
+    for (std::size_t l = 0; l < layouts.size(); ++l) {
+      if (!allowed(layouts[l], group)) continue;
+      layout_ids_.back().push_back(l);
+      variable.choices.push_back({layouts[l], 0, copies * layouts.bytes(l)});
+    }
+    if (variable.choices.empty())
+      errors.push_back(error_at({}, fmt::format("'{}' cannot be laid out as demanded on the mesh {}",
+                                                least.value->name, to_string(mesh_))));
+    out_.variables.push_back(std::move(variable));
+  }
+
+  bool allowed(const std::vector<Axes>& dims, const Group& group) const {
+    return std::all_of(group.cells.begin(), group.cells.end(), [&](std::size_t cell) {
+      const Value& value = *reader_.cells[cell].value;
+      const auto pin = pins_.find(value.name);
+      return pin == pins_.end() || pin->second.dims.size() != value.type.rank() ||
+             obeys(dims, pin->second, leading_of(cell));
+    });
+  }
+
+  // Where several nodes read a value, one of them a product or a sum, they may share another form of it.
+  void add_forms() {
+    std::map<std::size_t, std::set<const Node*>> readers;
+    std::set<std::size_t> combined;
+    for (const Site& site : reader_.sites)
+      for (ValueId operand : site.node->operands) {
+        readers[site.base + *operand].insert(site.node);
+        const auto* nest = std::get_if<LoopNest>(&site.node->op);
+        if (nest != nullptr && nest->combine != Combine::None) combined.insert(site.base + *operand);
+      }
+    std::map<std::size_t, double> times;
+    for (const Site& site : reader_.sites)
+      for (ValueId operand : site.node->operands) times[site.base + *operand] = site.times;
+    for (const auto& [cell, nodes] : readers) {
+      if (nodes.size() < 2 || !combined.contains(cell) ||
+          out_.variables[variable_of_[cell]].choices.size() < 2)
+        continue;
+      add_form(cell, times[cell]);
+    }
+  }
+
+  void add_form(std::size_t cell, double times) {
+    const std::size_t value = variable_of_[cell], form = out_.variables.size();
+    Layouts& layouts = layouts_of(*types_[value]);
+    Variable variable{Variable::Kind::Form, reader_.cells[cell].value->name, {}, 0, 0};
+    layout_ids_.emplace_back();
+    for (std::size_t l = 0; l < layouts.size(); ++l) {
+      layout_ids_.back().push_back(l);
+      variable.choices.push_back({layouts[l], 0, layouts.bytes(l)});
+    }
+    types_.push_back(types_[value]);
+    out_.variables.push_back(std::move(variable));
+    form_of_[cell] = form;
+    reshard(value, form, times);
+  }
+
+  // Between two variables of one type.
+  void reshard(std::size_t from, std::size_t to, double times) {
+    Layouts& layouts = layouts_of(*types_[from]);
+    std::vector<double>& seconds = coupling(from, to);
+    const bool straight = from < to;
+    const std::size_t n = layout_ids_[from].size(), m = layout_ids_[to].size();
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = 0; j < m; ++j)
+        seconds[straight ? i * m + j : j * n + i] +=
+            times * layouts.seconds(layout_ids_[from][i], layout_ids_[to][j]);
+  }
+
+  void add_transfer(const Transfer& transfer) {
+    const std::size_t from = variable_of_[transfer.from], to = variable_of_[transfer.to];
+    if (from != to) reshard(from, to, transfer.times);
+  }
+
+  std::vector<double>& coupling(std::size_t a, std::size_t b) {
+    const auto [low, high] = std::minmax(a, b);
+    std::vector<double>& seconds = couplings_[{low, high}];
+    if (seconds.empty())
+      seconds.assign(out_.variables[low].choices.size() * out_.variables[high].choices.size(), 0);
+    return seconds;
+  }
+
+  // One strategy of a node over the layouts that variables can express.
+  struct Fit {
+    std::vector<std::vector<std::size_t>> reads;  // per distinct operand, its distinct forms
+    std::size_t makes = 0;
+  };
+
+  // Cuts the leading dimensions that the variable does not have; nothing if they are split.
+  std::optional<std::size_t> layout_id(std::size_t cell, const std::vector<Axes>& dims) {
+    const std::size_t leading = leading_of(cell);
+    for (std::size_t d = 0; d < leading; ++d)
+      if (!dims[d].empty()) return std::nullopt;
+    return layouts_of(*types_[variable_of_[cell]])
+        .find({dims.begin() + static_cast<std::ptrdiff_t>(leading), dims.end()});
+  }
+
+  std::optional<Fit> fit(const Site& site, const std::vector<ValueId>& operands, const Strategy& strategy) {
+    Fit fit{std::vector<std::vector<std::size_t>>(operands.size()), 0};
+    for (std::size_t k = 0; k < site.node->operands.size(); ++k) {
+      const ValueId operand = site.node->operands[k];
+      const auto id = layout_id(site.base + *operand, strategy.reads[k]);
+      if (!id) return std::nullopt;
+      auto& forms = fit.reads[static_cast<std::size_t>(std::find(operands.begin(), operands.end(), operand) -
+                                                       operands.begin())];
+      if (std::find(forms.begin(), forms.end(), *id) == forms.end()) forms.push_back(*id);
+    }
+    const auto made = layout_id(site.base + *site.node->results[0], strategy.makes);
+    if (!made) return std::nullopt;
+    fit.makes = *made;
+    return fit;
+  }
+
+  void add_site(const Site& site) {
+    std::vector<ValueId> operands;
+    for (ValueId operand : site.node->operands)
+      if (std::find(operands.begin(), operands.end(), operand) == operands.end()) operands.push_back(operand);
+    std::vector<Fit> fits;
+    std::vector<Strategy> strategies;
+    Variable variable{Variable::Kind::Node, (*site.graph)[site.node->results[0]].name, {}, 0, 0};
+    for (Strategy& strategy : strategies_of(*site.graph, *site.node, mesh_, cluster_)) {
+      auto found = fit(site, operands, strategy);
+      if (!found) continue;
+      variable.choices.push_back({strategy.factors, site.times * strategy.seconds, 0});
+      fits.push_back(std::move(*found));
+      strategies.push_back(std::move(strategy));
+    }
+    CHECK(!fits.empty(), "no strategy for {}", variable.name);
+    const std::size_t v = out_.variables.size();
+    out_.variables.push_back(std::move(variable));
+    types_.push_back(nullptr);
+    layout_ids_.emplace_back();
+    for (std::size_t o = 0; o < operands.size(); ++o)
+      couple_operand(site, v, site.base + *operands[o], fits, o);
+    couple_result(site, v, site.base + *site.node->results[0], fits, strategies);
+  }
+
+  void couple_operand(const Site& site, std::size_t v, std::size_t cell, const std::vector<Fit>& fits,
+                      std::size_t operand) {
+    const auto form = form_of_.find(cell);
+    const std::size_t u = form == form_of_.end() ? variable_of_[cell] : form->second;
+    Layouts& layouts = layouts_of(*types_[u]);
+    std::vector<double>& seconds = coupling(u, v);  // u < v: nodes come last
+    for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
+      for (std::size_t s = 0; s < fits.size(); ++s)
+        for (std::size_t read : fits[s].reads[operand])
+          seconds[i * fits.size() + s] += site.times * layouts.seconds(layout_ids_[u][i], read);
+  }
+
+  void couple_result(const Site& site, std::size_t v, std::size_t cell, const std::vector<Fit>& fits,
+                     const std::vector<Strategy>& strategies) {
+    const std::size_t u = variable_of_[cell];
+    Layouts& layouts = layouts_of(*types_[u]);
+    std::vector<double>& seconds = coupling(u, v);
+    for (std::size_t s = 0; s < fits.size(); ++s) {
+      const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes, strategies[s].partial);
+      for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
+        seconds[i * fits.size() + s] += site.times * to[layout_ids_[u][i]];
+    }
+  }
+
+  const Mesh& mesh_;
+  const Cluster& cluster_;
+  const Pins& pins_;
+  Reader reader_;
+  Formulation out_;
+  std::map<std::string, std::unique_ptr<Layouts>> layouts_;
+  std::vector<std::size_t> variable_of_;              // per cell
+  std::map<std::size_t, std::size_t> form_of_;        // of cells that have one
+  std::vector<const Type*> types_;                    // per variable; none of nodes
+  std::vector<std::vector<std::size_t>> layout_ids_;  // per variable: choice -> layout
+  std::map<std::pair<std::size_t, std::size_t>, std::vector<double>> couplings_;
+};
+
+}  // namespace
+
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins) {
+  return Formulator(step, mesh, cluster, pins).run();
+}
+
+std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,
+                                                          const std::vector<std::int32_t>& choices) {
+  std::map<std::string, Sharding, std::less<>> all;
+  for (const Member& member : f.members) {
+    const Choice& choice =
+        f.variables[member.variable].choices[static_cast<std::size_t>(choices[member.variable])];
+    Sharding sharding = Sharding::replicated_of(choice.dims.size() + member.leading);
+    for (std::size_t d = 0; d < choice.dims.size(); ++d)
+      sharding.dims[d + member.leading].axes = choice.dims[d];
+    all.emplace(member.name, std::move(sharding));
+  }
+  return all;
+}
+
+}  // namespace shardc::planner

@@ -1,0 +1,69 @@
+// From a training step and a mesh to a strategy-selection problem (Zheng et al. 2022, Alpa, section 4.2, with
+// layouts as variables of their own): which layout every value has, and which strategy every node.
+//
+//   a value           one choice per layout; bytes of memory while it lives
+//   a value's form    where several nodes read a value: the layout that they share, so that what is gathered
+//                     once for three products is paid for once
+//   a node            one choice per strategy; its loops' seconds
+//   node -> value     reduces and reshards what the strategy makes into the layout
+//   value -> node     reshards the layout into what the strategy reads
+//
+// What is one buffer is one variable: a parameter, its update and its slices in a repeat; a carried value and
+// what comes back. A repeat's body occurs once, at `times` the price.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ir/cluster.h"
+#include "ir/graph.h"
+#include "ir/support/result.h"
+
+namespace shardc::planner {
+
+// What the user wants kept: closed dimensions as they are, open ones extended; by value name.
+using Pins = std::map<std::string, Sharding, std::less<>>;
+
+struct Choice {
+  std::vector<Axes> dims;  // a layout; of a node, the axes of each factor
+  double seconds = 0;      // of a node's loops, all iterations
+  double bytes = 0;        // of one device's buffer
+};
+
+struct Variable {
+  enum class Kind : std::uint8_t { Value, Form, Node };
+  Kind kind = Kind::Value;
+  std::string name;  // of the value, or of the node's result
+  std::vector<Choice> choices;
+  std::int32_t from = 0, to = 0;  // lives at the points [from, to) of the step
+};
+
+// Seconds for each pair of choices, row by row of `a`.
+struct Coupling {
+  std::size_t a = 0, b = 0;
+  std::vector<double> seconds;
+};
+
+// A name of the graph, or of a repeat's body, and the variable that decides for it.
+struct Member {
+  std::string name;
+  std::size_t variable = 0;
+  std::size_t leading = 0;  // dimensions before those of the variable, which stay whole
+};
+
+struct Formulation {
+  std::vector<Variable> variables;
+  std::vector<Coupling> couplings;
+  std::vector<Member> members;
+  std::vector<std::string> points;  // of the step, in order: what runs there
+};
+
+// `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin.
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins);
+
+// What the choices, one per variable, make of every named value.
+std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,
+                                                          const std::vector<std::int32_t>& choices);
+
+}  // namespace shardc::planner

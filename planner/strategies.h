@@ -1,0 +1,26 @@
+// The ways in which devices can share the work of one node: every assignment of mesh axes to the factors of
+// its nest, in every order, and what each reads, makes and costs. No parallelism is named here: data, tensor,
+// sequence and expert parallelism are assignments, and so is what nobody has named.
+#pragma once
+
+#include <vector>
+
+#include "ir/cluster.h"
+#include "ir/graph.h"
+
+namespace shardc::planner {
+
+struct Strategy {
+  std::vector<Axes> factors;             // of the nest; of a sweep, of its dimensions
+  std::vector<std::vector<Axes>> reads;  // per operand and dimension
+  std::vector<Axes> makes;               // per dimension of the result
+  Axes partial;                          // what the result is partial over
+  double seconds = 0;                    // of the loops of one run, and of the halos that they need
+  double flops = 0;                      // of one device
+};
+
+// Of a LoopNest or a Sweep with one result.
+std::vector<Strategy> strategies_of(const Graph& graph, const Node& node, const Mesh& mesh,
+                                    const Cluster& cluster);
+
+}  // namespace shardc::planner

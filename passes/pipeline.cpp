@@ -14,12 +14,22 @@
 
 namespace shardc::passes {
 
+Names named_in(const Hints& hints) {
+  Names names;
+  for (const auto& [name, sharding] : hints.tensors) names.insert(name);
+  for (const auto& [name, barrier] : hints.constraints.barriers) names.insert(name);
+  for (const std::vector<std::string>& group : hints.constraints.alike)
+    names.insert(group.begin(), group.end());
+  return names;
+}
+
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options) {
   expect_valid(verify(model.graph), "model graph");
-  Graph forward = simplify(lower(model.graph, !model.train.loss.empty()));
+  const Names keep = named_in(model.hints);
+  Graph forward = simplify(lower(model.graph, !model.train.loss.empty(), keep), keep);
   expect_valid(verify_lowered(forward), "lowered graph");
   if (model.train.loss.empty()) return Prepared{forward, forward, {}};
-  TRY(Graph step, differentiate(forward, model.train, {true}));
+  TRY(Graph step, differentiate(forward, model.train, {true, keep}));
   std::map<std::string, std::string, std::less<>> gradients;
   for (const Output& output : step.outputs)
     if (output.role == Output::Role::Gradient) gradients.emplace(output.name, step[output.value].name);

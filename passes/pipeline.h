@@ -19,6 +19,7 @@ struct Prepared {
   // By parameter, the value of the step that holds its whole gradient.
   std::map<std::string, std::string, std::less<>> gradients;
 };
+Names named_in(const Hints& hints);  // the values that the hints speak of; they are kept
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
 
 // What the hints say about the step: all of it, or, where they say nothing about inputs and parameters, what

@@ -73,12 +73,30 @@ class GatherFinder {
   const std::map<std::string, Sharding, std::less<>>& manual_;
 };
 
+void add_names(const Graph& graph, Names& names) {
+  for (const Value& value : graph.values) names.insert(value.name);
+  for (const Node& node : graph.nodes)
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) add_names(*repeat->body, names);
+}
+
 std::string said_of(const Gathered& g) {
   return fmt::format("'{}' is gathered whole for {}, from {} to {}: {} bytes per step{}", g.tensor, g.reader,
                      g.from, g.to, g.bytes, g.times > 1 ? fmt::format(", in {} gathers", g.times) : "");
 }
 
 }  // namespace
+
+Diagnostics remark_unused(const Names& named, const Graph& step) {
+  Names computed;
+  add_names(step, computed);
+  Diagnostics remarks;
+  for (const std::string& name : named)
+    if (!computed.contains(name))
+      remarks.push_back(remark_at(
+          {},
+          fmt::format("what the section sharding says about '{}' has no effect: nothing needs it", name)));
+  return remarks;
+}
 
 Diagnostics remark_gathers(const SpmdProgram& program,
                            const std::map<std::string, Sharding, std::less<>>& manual) {

@@ -6,6 +6,7 @@
 
 #include "ir/graph.h"
 #include "ir/support/diagnostic.h"
+#include "passes/simplify.h"
 
 namespace shardc::passes {
 
@@ -17,5 +18,8 @@ namespace shardc::passes {
 //   m.yaml:8:8: remark: 'w' is gathered whole for 'y', from [data, _] to [_, _]: 128 bytes per step
 Diagnostics remark_gathers(const SpmdProgram& program,
                            const std::map<std::string, Sharding, std::less<>>& manual = {});
+
+// Values that the hints speak of and that the step does not compute, since nothing it gives needs them.
+Diagnostics remark_unused(const Names& named, const Graph& step);
 
 }  // namespace shardc::passes

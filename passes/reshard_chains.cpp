@@ -30,7 +30,11 @@ std::string tensor_of(std::string name) {
 }
 
 std::string reader_of(const Graph& graph, const ReshardChain& chain) {
-  return chain.reader == nullptr ? "an output" : "'" + tensor_of(graph[chain.reader->results[0]].name) + "'";
+  if (chain.reader != nullptr) return "'" + tensor_of(graph[chain.reader->results[0]].name) + "'";
+  for (const Output& output : graph.outputs)
+    if (output.role == Output::Role::Update && output.value == chain.to)
+      return "the update of '" + graph[graph.args[static_cast<std::size_t>(output.of)].value].name + "'";
+  return "an output";
 }
 
 ReshardChains::ReshardChains(const Graph& graph)

@@ -20,7 +20,8 @@ struct ReshardChain {
   std::vector<const Node*> steps;  // in order
   const Node* reader = nullptr;    // the first one; none: an output of the graph
 };
-std::string reader_of(const Graph& graph, const ReshardChain& chain);  // "'y'", "an output"
+// "'y'", "the update of 'w'", "an output"
+std::string reader_of(const Graph& graph, const ReshardChain& chain);
 
 // Of one graph, without the bodies of its repeats.
 class ReshardChains {

@@ -209,7 +209,9 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
 
 Result<Built> build(const Request& request) {
   TRY(Built built, decide(request));
-  built.remarks = passes::remark_gathers(built.local.program, built.model.hints.manual);
+  built.remarks = passes::remark_unused(passes::named_in(built.model.hints), built.prepared.step);
+  const Diagnostics gathers = passes::remark_gathers(built.local.program, built.model.hints.manual);
+  built.remarks.insert(built.remarks.end(), gathers.begin(), gathers.end());
   if (request.lenient) return built;
   Diagnostics errors = check_contracts(built, request.model);
   if (!errors.empty()) return errors;

@@ -16,6 +16,7 @@
 #include "frontend/sharding_text.h"
 #include "ir/price.h"
 #include "passes/contracts.h"
+#include "passes/priorities.h"
 #include "passes/remarks.h"
 #include "planner/search.h"
 
@@ -86,11 +87,19 @@ passes::Seeds seeds_of(const Plan& plan) {
   return seeds;
 }
 
-// What a plan needs beside its decisions about arguments to lead to the same program.
-void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
+// What a plan needs beside its decisions about arguments to lead to the same program. It names no values that
+// the step does not have.
+void add_hints(Plan& plan, const Model& model, const passes::Prepared& prepared, const passes::Seeds& seeds) {
+  std::map<std::string, std::set<std::size_t>> known;
+  add_ranks(prepared.step, known);
+  passes::add_priorities(prepared, plan.mesh, seeds, plan.tensors);
+  const auto unknown = [&](const std::string& name) { return !known.contains(name); };
   for (const auto& [name, seed] : seeds.tensors)
-    if (!model.hints.manual.contains(name)) plan.tensors.emplace(name, seed.sharding);
+    if (!unknown(name) && !model.hints.manual.contains(name)) plan.tensors.emplace(name, seed.sharding);
   plan.constraints = seeds.constraints;
+  std::erase_if(plan.constraints.barriers, [&](const auto& entry) { return unknown(entry.first); });
+  for (std::vector<std::string>& group : plan.constraints.alike) std::erase_if(group, unknown);
+  std::erase_if(plan.constraints.alike, [](const auto& group) { return group.size() < 2; });
   if (plan.expect.empty()) plan.expect = model.expect;
 }
 
@@ -130,7 +139,7 @@ Result<Built> decide(const Request& request) {
         }));
     planner::Candidate& c = choice.candidate;
     passes::Seeds seeds = passes::seeds_for(model.hints, prepared, c.mesh);
-    add_hints(choice.plan, model, seeds);
+    add_hints(choice.plan, model, prepared, seeds);
     return Built{std::move(model),
                  std::move(prepared),
                  std::move(choice.plan),
@@ -171,7 +180,7 @@ Result<Built> decide(const Request& request) {
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;
   plan.expect = std::move(expect);
-  add_hints(plan, model, seeds);
+  add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
                std::move(prepared),
                std::move(plan),

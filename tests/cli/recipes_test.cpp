@@ -69,6 +69,19 @@ TEST(Gspmd, MovesWhatThePaperSays) {
   }
 }
 
+// What the sections say arrives in the plan, which says it of every gradient and state.
+TEST(Zero, APlanLeadsToTheSameProgram) {
+  const Scratch scratch;
+  const std::string plan = scratch.file("plan.yaml");
+  for (const char* stage : {"zero1", "zero2", "zero3"}) {
+    const std::string file = "examples/recipes/" + std::string(stage) + ".yaml";
+    ASSERT_EQ(shardc({"plan", file, "-o", plan}).status, 0);
+    const Finished again = shardc({"dump", file, "--plan", plan, "--at", "spmd"});
+    EXPECT_EQ(again.status, 0) << again;
+    EXPECT_EQ(again.out, shardc({"dump", file, "--at", "spmd"}).out) << stage;
+  }
+}
+
 struct Training {
   std::vector<double> losses;
   std::int64_t peak = 0;  // bytes of a rank

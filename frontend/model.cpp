@@ -318,17 +318,25 @@ Result<Overrides> microbatch_dims(const Model& model, const std::string& file, O
 
 }  // namespace
 
-Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims) {
+Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims,
+                          const TrainChoices& train) {
   TRY(const Document document, read_document(text, file));
   TRY(Model model, read_model(document, dims));
+  const auto choose = [&](Train& section) {
+    section.microbatches = train.microbatches.value_or(section.microbatches);
+    section.recompute = train.recompute.value_or(section.recompute);
+  };
+  choose(model.train);
   if (model.train.microbatches == 1) return model;
   TRY(const Overrides smaller, microbatch_dims(model, file, dims));
-  return read_model(document, smaller);
+  TRY(Model one, read_model(document, smaller));
+  choose(one.train);
+  return one;
 }
 
-Result<Model> load_model(const std::string& path, const Overrides& dims) {
+Result<Model> load_model(const std::string& path, const Overrides& dims, const TrainChoices& train) {
   TRY(const std::string text, read_text(path));
-  return parse_model(text, path, dims);
+  return parse_model(text, path, dims, train);
 }
 
 Result<Overrides> parse_overrides(std::string_view text) {

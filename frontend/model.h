@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,8 +27,15 @@ namespace shardc::frontend {
 
 using Overrides = std::map<std::string, std::int64_t, std::less<>>;  // of entries of `dims`
 
-Result<Model> load_model(const std::string& path, const Overrides& dims = {});
-Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims = {});
+// In place of what the file's `train` section says, as a plan decides.
+struct TrainChoices {
+  std::optional<std::int64_t> microbatches;
+  std::optional<Recompute> recompute;
+};
+
+Result<Model> load_model(const std::string& path, const Overrides& dims = {}, const TrainChoices& train = {});
+Result<Model> parse_model(std::string_view text, const std::string& file, const Overrides& dims = {},
+                          const TrainChoices& train = {});
 
 Result<Overrides> parse_overrides(std::string_view text);  // "S=64,L=2"
 

@@ -10,6 +10,7 @@
 #include "frontend/hints.h"
 #include "frontend/sharding_text.h"
 #include "frontend/source.h"
+#include "frontend/train.h"
 #include "frontend/yaml.h"
 
 namespace shardc::frontend {
@@ -85,13 +86,16 @@ class PlanReader {
   Plan read(const Yaml& root) {
     Plan plan;
     const Fields fields(reporter_, root, {0, 1}, "a plan",
-                        {"plan!", "cluster", "mesh!", "meshes", "tensors!", "alike", "barriers", "explicit",
-                         "expect", "predicted", "reason"});
+                        {"plan!", "cluster", "mesh!", "meshes", "microbatches", "recompute", "tensors!",
+                         "alike", "barriers", "explicit", "expect", "predicted", "reason"});
     plan.model = text(fields, "plan");
     plan.cluster = text(fields, "cluster");
     plan.reason = text(fields, "reason");
     if (const Yaml* mesh = fields.get("mesh"))
       plan.mesh = parse_mesh(reporter_, *mesh, fields.key_span("mesh"));
+    if (fields.get("microbatches") != nullptr) plan.microbatches = read_microbatches(fields);
+    if (const Yaml* recompute = fields.get("recompute"))
+      plan.recompute = parse_recompute(reporter_, *recompute, fields.key_span("recompute"));
     AxisNames names(plan.mesh);
     bool clear = true;
     if (const Yaml* meshes = fields.get("meshes"))
@@ -114,6 +118,13 @@ class PlanReader {
     if (node == nullptr || !expect(reporter_, *node, Yaml::Kind::Scalar, fields.key_span(key), "text"))
       return "";
     return node->text;
+  }
+
+  std::int64_t read_microbatches(const Fields& fields) {
+    const auto count = value<std::int64_t>(fields, "microbatches");
+    if (count >= 1) return count;
+    reporter_.error(fields.get("microbatches")->span, "there is at least one microbatch");
+    return 1;
   }
 
   void read_tensors(const Yaml& node, Span owner, const AxisNames& names, Plan& plan) {
@@ -156,7 +167,10 @@ std::string print(const Plan& plan) {
   std::string axes;
   for (const Axis& axis : plan.mesh.axes)
     axes += fmt::format("{}{}: {}", axes.empty() ? "" : ", ", axis.name, axis.size);
-  out += fmt::format("mesh: {{{}}}\ntensors:{}\n", axes, plan.tensors.empty() ? " {}" : "");
+  out += fmt::format("mesh: {{{}}}\n", axes);
+  if (plan.microbatches) out += fmt::format("microbatches: {}\n", *plan.microbatches);
+  if (plan.recompute) out += fmt::format("recompute: {}\n", name_of(*plan.recompute));
+  out += fmt::format("tensors:{}\n", plan.tensors.empty() ? " {}" : "");
   for (const auto& [name, sharding] : plan.tensors)
     out += fmt::format("  {}: {}\n", scalar(name), flow(to_string(plan.mesh, sharding)));
   out += print_constraints(plan.constraints);

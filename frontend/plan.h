@@ -3,6 +3,8 @@
 //   plan: gpt-tiny
 //   cluster: this-machine
 //   mesh: {data: 2, model: 2}
+//   microbatches: 4                # this and the next in place of what the model says
+//   recompute: large
 //   tensors:                       # everything else follows by propagation
 //     tokens: [data, _]
 //     layer.w1: [_, _, model]

@@ -63,21 +63,24 @@ std::optional<Optimizer> optimizer(Reporter& reporter, const Dims& dims, const A
   return result.attrs.size() == wanted.size() ? std::optional(std::move(result)) : std::nullopt;
 }
 
-std::optional<std::string> precision(Reporter& reporter, const Yaml& node, Span owner) {
-  const std::vector<std::string> known{"f32", "bf16-mixed"};
-  if (!expect(reporter, node, Yaml::Kind::Scalar, owner, "f32 or bf16-mixed")) return std::nullopt;
-  for (const std::string& name : known)
-    if (node.text == name) return name;
+// The index of a word among those known.
+std::optional<std::size_t> word(Reporter& reporter, const Yaml& node, Span owner, const std::string& what,
+                                const std::vector<std::string>& known) {
+  if (!expect(reporter, node, Yaml::Kind::Scalar, owner, fmt::format("{}", fmt::join(known, " or "))))
+    return std::nullopt;
+  const auto found = std::find(known.begin(), known.end(), node.text);
+  if (found != known.end()) return static_cast<std::size_t>(found - known.begin());
   const std::string hint = did_you_mean(node.text, known);
-  reporter.error(node.span, fmt::format("unknown precision {}", quoted(node.text)),
-                 hint.empty() ? fmt::format("precisions: {}", fmt::join(known, ", ")) : hint);
+  reporter.error(node.span, fmt::format("unknown {} {}", what, quoted(node.text)),
+                 hint.empty() ? fmt::format("known: {}", fmt::join(known, ", ")) : hint);
   return std::nullopt;
 }
 
 }  // namespace
 
 TrainSection parse_train(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner) {
-  const Fields fields(reporter, node, owner, "train", {"loss!", "optimizer!", "microbatches", "precision"});
+  const Fields fields(reporter, node, owner, "train",
+                      {"loss!", "optimizer!", "microbatches", "precision", "recompute"});
   TrainSection section;
   const auto scalar = [&](std::string_view key, std::string_view what) -> const Yaml* {
     const Yaml* value = fields.get(key);
@@ -100,9 +103,20 @@ TrainSection parse_train(Reporter& reporter, const Dims& dims, const Yaml& node,
     const auto count = ast ? evaluate_integer(reporter, dims, *ast, 1, "'microbatches'") : std::nullopt;
     if (count) section.train.microbatches = *count;
   }
+  const std::vector<std::string> precisions = {"f32", "bf16-mixed"};
   if (const Yaml* text = fields.get("precision"))
-    if (auto name = precision(reporter, *text, fields.key_span("precision"))) section.train.precision = *name;
+    if (const auto i = word(reporter, *text, fields.key_span("precision"), "precision", precisions))
+      section.train.precision = precisions[*i];
+  if (const Yaml* text = fields.get("recompute"))
+    section.train.recompute = parse_recompute(reporter, *text, fields.key_span("recompute"));
   return section;
+}
+
+Recompute parse_recompute(Reporter& reporter, const Yaml& node, Span owner) {
+  std::vector<std::string> known;
+  for (Recompute r : {Recompute::None, Recompute::Large, Recompute::All}) known.emplace_back(name_of(r));
+  const auto i = word(reporter, node, owner, "recomputation", known);
+  return i ? static_cast<Recompute>(*i) : Recompute::None;
 }
 
 }  // namespace shardc::frontend

@@ -43,6 +43,11 @@ std::string_view name_of(Sweep::Kind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+std::string_view name_of(Recompute recompute) {
+  constexpr std::array<std::string_view, 3> names = {"none", "large", "all"};
+  return names[static_cast<std::size_t>(recompute)];
+}
+
 std::string to_string(const Init& init) {
   switch (init.kind) {
     case Init::Kind::Zeros:

@@ -152,11 +152,21 @@ struct Optimizer {
   Attrs attrs;       // lr=0.0003, ...
 };
 
+// What the backward pass of a repeated block runs again instead of keeping it from the forward pass (Chen et
+// al. 2016, "Training deep nets with sublinear memory cost").
+enum class Recompute : std::uint8_t {
+  None,
+  Large,  // values much larger than what the block carries: the scores of attention
+  All,    // all but what the block carries
+};
+std::string_view name_of(Recompute recompute);  // "none"
+
 struct Train {
   std::string loss;  // name of the scalar output to minimise
   Optimizer optimizer;
   std::int64_t microbatches = 1;  // the model's graph is that of one
   std::string precision = "f32";
+  Recompute recompute = Recompute::None;
 };
 
 struct Graph {

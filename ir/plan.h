@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
+#include "ir/graph.h"
 #include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/sharding.h"
@@ -20,12 +22,23 @@ struct PlanCost {
   std::int64_t peak_bytes_per_device = 0;
   double flops_per_step = 0;  // of all devices
   double mfu = 0;             // flops_per_step over what the devices could do in step_seconds
+
+  // Of the search that found the plan, in the terms of its problem: the cost of what it chose, and a lower
+  // bound of all that it could have chosen. 0: no search was made.
+  double objective_seconds = 0;
+  double bound_seconds = 0;
+  // How far the choice may be from the best one, as a share of it; 1 where no search was made.
+  double gap() const {
+    return objective_seconds > 0 ? (objective_seconds - bound_seconds) / objective_seconds : 1;
+  }
 };
 
 struct Plan {
   std::string model;
   std::string cluster;
   Mesh mesh;
+  std::optional<std::int64_t> microbatches;  // in place of the model's
+  std::optional<Recompute> recompute;
   std::map<std::string, Sharding, std::less<>> tensors;  // arguments and named values
   Constraints constraints;
   std::vector<Expectation> expect;

@@ -35,6 +35,7 @@ class Level {
   std::string run() {
     if (plan_.values.size() != graph_.values.size()) return "a value has no storage";
     lifetimes();
+    for (std::size_t v = 0; v < graph_.values.size(); ++v) regions_.push_back(region_of(v));
     std::int64_t most = 0;
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (std::string fault = check_node(n); !fault.empty()) return graph_.name + ": " + fault;
@@ -60,7 +61,7 @@ class Level {
     return begun && used_[v] && last_[v] >= n;  // an argument that nobody reads may be overwritten at once
   }
 
-  Region region(std::size_t v) const {
+  Region region_of(std::size_t v) const {
     const Storage& at = plan_.values[v];
     const std::int64_t bytes = local_bytes(graph_.values[v]);
     switch (at.kind) {
@@ -73,6 +74,7 @@ class Level {
     }
     return {-1, 0, 0};
   }
+  const Region& region(std::size_t v) const { return regions_[v]; }
 
   // Bytes of the arena in use while node `n` runs, as a lower bound for its size.
   std::int64_t live_bytes(std::size_t n) const {
@@ -110,14 +112,14 @@ class Level {
     const Node& node = graph_.nodes[n];
     for (std::size_t r = 0; r < node.results.size(); ++r) {
       const std::size_t result = *node.results[r];
-      const Region here = region(result);
+      const Region& here = region(result);
       if (here.from == here.to) continue;
       if (here.space == 0 && (here.from < 0 || here.to > plan_.bytes || here.from % kBufferAlignment != 0))
         return fmt::format("{} lies at {}..{} of {}", graph_.values[result].name, here.from, here.to,
                            plan_.bytes);
       for (std::size_t v = 0; v < graph_.values.size(); ++v) {
         if (v == result || !live_at(v, n) || !region(v).meets(here)) continue;
-        const Region there = region(v);
+        const Region& there = region(v);
         const bool dies = last_[v] == n && made_[v] != n;
         const bool same = there.from == here.from && there.to == here.to;
         if (dies && same && in_place(node, r, v)) continue;
@@ -161,6 +163,7 @@ class Level {
   const BufferPlan& plan_;
   std::vector<std::size_t> made_, last_;
   std::vector<bool> used_, is_arg_;
+  std::vector<Region> regions_;  // of every value
 };
 
 }  // namespace

@@ -78,10 +78,10 @@ void split_weights(const Graph& graph, const Mesh& mesh, const AxisRef& axis, Se
     if (arg.role == Arg::Role::Param) origin[*arg.value] = Origin{graph[arg.value].name};
   std::vector<Product> products;
   find_products(graph, std::move(origin), products);
+  std::optional<Graph> implied;  // by the choices so far
   for (const Product& product : products) {
-    // What the choices so far imply for this weight.
-    const Graph implied = propagate(graph, mesh, seeds);
-    const Sharding* present = sharding_of(implied, product.parameter);
+    if (!implied) implied = propagate(graph, mesh, seeds);
+    const Sharding* present = sharding_of(*implied, product.parameter);
     if (present == nullptr || present->uses(axis)) continue;
     const auto dim = column(product, axis);
     if (!dim) continue;
@@ -90,6 +90,7 @@ void split_weights(const Graph& graph, const Mesh& mesh, const AxisRef& axis, Se
         Seed{Sharding::replicated_of(present->dims.size(), true), "the default rules (columns of a weight)"});
     if (it->second.sharding.dims.size() != present->dims.size()) continue;  // of another value of that name
     it->second.sharding.dims[*dim].axes.push_back(axis);
+    implied.reset();
   }
 }
 

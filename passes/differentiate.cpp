@@ -53,8 +53,9 @@ struct ForwardBackward {
   std::vector<ValueId> gradients;  // per trainable argument, in order
 };
 
-ForwardBackward forward_backward(const Graph& graph, Builder& to, std::vector<ValueId> map, ValueId loss) {
-  Tape tape(graph, to, std::move(map), trainable_args(graph));
+ForwardBackward forward_backward(const Graph& graph, Builder& to, std::vector<ValueId> map, ValueId loss,
+                                 Recompute recompute = Recompute::None) {
+  Tape tape(graph, to, std::move(map), trainable_args(graph), recompute);
   tape.record();
   const ValueId one = to.map(number(1), {}, graph[loss].type.dtype, "d" + graph[loss].name);
   const Tape::Cotangents found = tape.replay(to, {{loss, one}}, [](ValueId v) { return v; });
@@ -135,7 +136,7 @@ class Step {
       map[*arg.value] = to_.arg(arg, graph_[arg.value].name, graph_[arg.value].type);
       args_.push_back(map[*arg.value]);
     }
-    const ForwardBackward fb = forward_backward(graph_, to_, std::move(map), loss_);
+    const ForwardBackward fb = forward_backward(graph_, to_, std::move(map), loss_, train_.recompute);
     gradients_ = fb.gradients;
     for (const Output& output : graph_.outputs) to_.output({output.name, fb.forward[*output.value]});
   }
@@ -175,7 +176,7 @@ class Step {
       if (trainable(graph_, arg)) carried.push_back(zeros(to_, type, "zero"));
     }
 
-    const ForwardBackward fb = forward_backward(graph_, body, std::move(map), loss_);
+    const ForwardBackward fb = forward_backward(graph_, body, std::move(map), loss_, train_.recompute);
     const double share = 1.0 / static_cast<double>(n);
     auto accumulate = [&](std::size_t i, ValueId value) {
       names.push_back(body.peek()[sums[i]].name);
@@ -222,9 +223,6 @@ class Step {
 }  // namespace
 
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options) {
-  if (train.precision != "f32")
-    return error_at({}, fmt::format("precision '{}' is not compiled yet", train.precision),
-                    "use precision: f32");
   TRY(const ValueId loss, loss_of(graph, train.loss));
   return Step(graph, train, loss, options).build();
 }

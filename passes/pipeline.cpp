@@ -4,11 +4,13 @@
 #include <set>
 #include <tuple>
 
+#include "ir/price.h"
 #include "ir/verify.h"
 #include "passes/buffers.h"
 #include "passes/default_rules.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
+#include "passes/mix_precision.h"
 #include "passes/partition.h"
 #include "passes/simplify.h"
 
@@ -27,6 +29,7 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   expect_valid(verify(model.graph), "model graph");
   const Names keep = named_in(model.hints);
   Graph forward = simplify(lower(model.graph, !model.train.loss.empty(), keep), keep);
+  if (model.train.precision == "bf16-mixed") forward = simplify(mix_precision(forward), keep);
   expect_valid(verify_lowered(forward), "lowered graph");
   if (model.train.loss.empty()) return Prepared{forward, forward, {}};
   TRY(Graph step, differentiate(forward, model.train, {true, keep}));
@@ -39,11 +42,15 @@ Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options
   return Prepared{std::move(forward), std::move(step), std::move(gradients)};
 }
 
-Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
+Seeds wishes_of(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
   Seeds seeds = fixed_seeds(hints, mesh);
   add_training_rules(hints, prepared.step, prepared.gradients, mesh, seeds);
-  if (hints.empty()) return default_rules(prepared.forward, mesh, std::move(seeds));
-  return seeds_from(hints, prepared.step, mesh, std::move(seeds));
+  return hints.empty() ? seeds : seeds_from(hints, prepared.step, mesh, std::move(seeds));
+}
+
+Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
+  Seeds seeds = wishes_of(hints, prepared, mesh);
+  return hints.empty() ? default_rules(prepared.forward, mesh, std::move(seeds)) : seeds;
 }
 
 namespace {
@@ -89,13 +96,21 @@ Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Prov
 }
 
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
-  SpmdProgram program = partition(sharded, mesh);
+  return localize(sharded, mesh, plain_cluster(mesh.devices()));
+}
+
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
+  SpmdProgram program = partition(sharded, mesh, cluster);
   expect_valid(verify(program), "partitioned program");
   program = fuse(program);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
   expect_valid(verify(program, buffers), "buffers");
   return {std::move(program), std::move(buffers)};
+}
+
+Graph fused_step(const Prepared& prepared) {
+  return fuse({Mesh{}, propagate(prepared.step, Mesh{}, {})}).graph;
 }
 
 }  // namespace shardc::passes

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ir/buffers.h"
+#include "ir/cluster.h"
 #include "ir/graph.h"
 #include "ir/support/result.h"
 #include "passes/differentiate.h"
@@ -22,8 +23,9 @@ struct Prepared {
 Names named_in(const Hints& hints);  // the values that the hints speak of; they are kept
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
 
-// What the hints say about the step: all of it, or, where they say nothing about inputs and parameters, what
-// they say about the rest and the default rules.
+// What the user says about the step on a mesh.
+Seeds wishes_of(const Hints& hints, const Prepared& prepared, const Mesh& mesh);
+// The same and, where it says nothing about inputs and parameters, the default rules.
 Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh);
 
 // The step's graph with a sharding on every value. The forward graph decides for all that it has;
@@ -35,6 +37,10 @@ struct LocalProgram {
   SpmdProgram program;
   BufferPlan buffers;
 };
-LocalProgram localize(const Graph& sharded, const Mesh& mesh);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh);  // on a plain cluster (ir/price.h)
+
+// The step as one device would run it, fused: what the planner decides about.
+Graph fused_step(const Prepared& prepared);
 
 }  // namespace shardc::passes

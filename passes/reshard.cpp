@@ -246,7 +246,11 @@ class Search {
             if ((d == e && j <= i) || d > e || (other.size != axis.size && !even)) continue;
             Sharding after = now;
             std::swap(after.dims[d].axes[i], after.dims[e].axes[j]);
-            permute(std::move(after), {axis, other});
+            Axes moving = {axis, other};
+            if (other.size != axis.size)  // the parts of those in between move too
+              moving.assign(now.dims[d].axes.begin() + static_cast<std::ptrdiff_t>(i),
+                            now.dims[d].axes.begin() + static_cast<std::ptrdiff_t>(j) + 1);
+            permute(std::move(after), std::move(moving));
           }
       }
     }

@@ -8,6 +8,8 @@
 namespace shardc::passes {
 namespace {
 
+constexpr std::int64_t kLarge = 4;  // times the largest carried value: what Recompute::Large does not keep
+
 bool is_float(const Graph& graph, ValueId value) { return kind_of(graph[value].type.dtype) == Kind::Float; }
 
 // Which body arguments carry derivatives, given which operands do: carried ones to a fixed point.
@@ -68,8 +70,13 @@ ValueId zeros(Builder& to, const Type& type, std::string_view name) {
   return to.nest(std::move(nest), {}, type.dtype, name);
 }
 
-Tape::Tape(const Graph& graph, Builder& to, std::vector<ValueId> map, std::vector<bool> active_args)
-    : graph_(graph), to_(to), map_(std::move(map)), active_(active_values(graph, active_args)) {
+Tape::Tape(const Graph& graph, Builder& to, std::vector<ValueId> map, std::vector<bool> active_args,
+           Recompute recompute)
+    : graph_(graph),
+      to_(to),
+      map_(std::move(map)),
+      active_(active_values(graph, active_args)),
+      recompute_(recompute) {
   map_.resize(graph.values.size());
 }
 
@@ -92,12 +99,32 @@ void Tape::record() {
 
 namespace {
 
+// Per value of a body: its node, if the backward pass is to run that again instead of keeping the value.
+std::vector<NodeId> made_again(const Graph& body, const Repeat& repeat, Recompute recompute) {
+  std::vector<NodeId> made(body.values.size());
+  if (recompute == Recompute::None) return made;
+  std::int64_t carried = 0;  // elements
+  for (std::size_t i = 0; i < static_cast<std::size_t>(repeat.carried); ++i)
+    carried = std::max(carried, elements_of(body[body.args[i].value].type.shape));
+  for (std::size_t n = 0; n < body.nodes.size(); ++n)
+    for (ValueId result : body.nodes[n].results)
+      if (recompute == Recompute::All || elements_of(body[result].type.shape) > kLarge * carried)
+        made[*result] = NodeId(n);
+  return made;
+}
+
 // The backward body of a repeat while it is built: arguments appear as they are needed, and are put into the
 // order of the three operand groups at the end.
 class BackwardBody {
  public:
-  BackwardBody(const Graph& body, const Repeat& repeat, const Builder& forward, RepeatTape& tape)
-      : builder_(body.name + ".grad"), body_(body), repeat_(repeat), forward_(forward), tape_(tape) {}
+  BackwardBody(const Graph& body, const Repeat& repeat, const Builder& forward, Recompute recompute,
+               RepeatTape& tape)
+      : builder_(body.name + ".grad"),
+        body_(body),
+        repeat_(repeat),
+        forward_(forward),
+        tape_(tape),
+        made_(made_again(forward.peek(), repeat, recompute)) {}
 
   ValueId cotangent(std::vector<Arg>& group, ValueId of) {
     return arg(group, "d" + body_[of].name, body_[of].type);
@@ -121,6 +148,7 @@ class BackwardBody {
       tape_.read_stacked.push_back(at);
       return it->second = arg(read_stacked, v.name, v.type);
     }
+    if (made_[*value].valid()) return remake(forward_.peek()[made_[*value]], value);
     tape_.residuals.push_back(value);
     return it->second = arg(residuals, v.name, v.type);
   }
@@ -144,18 +172,28 @@ class BackwardBody {
     return value;
   }
 
+  // Runs the node once more, here.
+  ValueId remake(const Node& node, ValueId wanted) {
+    std::vector<ValueId> operands;
+    for (ValueId operand : node.operands) operands.push_back(load(operand));
+    const std::vector<ValueId> results = builder_.copy(forward_.peek(), node, std::move(operands));
+    for (std::size_t i = 0; i < results.size(); ++i) loaded_[node.results[i]] = results[i];
+    return loaded_[wanted];
+  }
+
   Builder builder_;
   const Graph& body_;
   const Repeat& repeat_;
   const Builder& forward_;
   RepeatTape& tape_;
+  std::vector<NodeId> made_;  // per forward value: the node that makes it again; none where it is kept
   std::map<ValueId, ValueId> loaded_;
 };
 
 Graph backward_body(const Graph& body, const Repeat& repeat, const std::vector<bool>& active,
                     const std::vector<bool>& outputs_active, const Tape& inner, const Builder& forward,
-                    RepeatTape& tape) {
-  BackwardBody b(body, repeat, forward, tape);
+                    Recompute recompute, RepeatTape& tape) {
+  BackwardBody b(body, repeat, forward, recompute, tape);
   Builder& to = b.builder();
   const auto carried = static_cast<std::size_t>(repeat.carried),
              stacked = static_cast<std::size_t>(repeat.stacked);
@@ -211,11 +249,12 @@ void Tape::record_repeat(std::size_t index, const Node& node, const Repeat& repe
   std::vector<ValueId> map(body.values.size());
   for (const Arg& arg : body.args)
     map[*arg.value] = forward.arg(arg, body[arg.value].name, body[arg.value].type);
-  Tape inner(body, forward, std::move(map), active);
+  Tape inner(body, forward, std::move(map), active, recompute_);
   inner.record();
 
   RepeatTape tape;
-  tape.backward = backward_body(body, repeat, active, pick(active_, node.results), inner, forward, tape);
+  tape.backward =
+      backward_body(body, repeat, active, pick(active_, node.results), inner, forward, recompute_, tape);
 
   std::vector<ValueId> operands;
   for (ValueId operand : node.operands) operands.push_back(map_[*operand]);

@@ -29,7 +29,8 @@ struct RepeatTape {
 class Tape {
  public:
   // `to` must hold the graph's arguments already, as given in `map` (old value -> value in `to`).
-  Tape(const Graph& graph, Builder& to, std::vector<ValueId> map, std::vector<bool> active_args);
+  Tape(const Graph& graph, Builder& to, std::vector<ValueId> map, std::vector<bool> active_args,
+       Recompute recompute);
 
   void record();  // copies all nodes to the builder, repeats augmented by what their gradients need
   ValueId forward(ValueId old) const { return map_[*old]; }
@@ -53,6 +54,7 @@ class Tape {
   Builder& to_;
   std::vector<ValueId> map_;
   std::vector<bool> active_;
+  Recompute recompute_;
   std::map<std::size_t, RepeatTape> repeats_;
 };
 

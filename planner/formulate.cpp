@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "ir/price.h"
 #include "ir/support/check.h"
 #include "planner/layouts.h"
 #include "planner/strategies.h"
@@ -157,6 +158,42 @@ bool obeys(const std::vector<Axes>& dims, const Sharding& pin, std::size_t leadi
   return true;
 }
 
+// By axis of the mesh: what it becomes.
+std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& renaming) {
+  for (Axes& axes : dims)
+    for (AxisRef& axis : axes) axis = renaming[*axis.axis];
+  return dims;
+}
+
+// The permutations of whole axes that change no price: sizes stay, and so does the level of every set of
+// axes.
+std::vector<std::vector<AxisRef>> symmetries(const Mesh& mesh, const Cluster& cluster) {
+  const std::size_t n = mesh.axes.size();
+  std::vector<std::size_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<std::vector<AxisRef>> found;
+  const auto keeps_prices = [&] {
+    for (std::size_t a = 0; a < n; ++a)
+      if (mesh.axes[a].size != mesh.axes[order[a]].size) return false;
+    for (std::size_t set = 1; set < (std::size_t{1} << n); ++set) {
+      Axes axes, images;
+      for (std::size_t a = 0; a < n; ++a)
+        if ((set >> a & 1) != 0) {
+          axes.push_back(whole(mesh, AxisId(a)));
+          images.push_back(whole(mesh, AxisId(order[a])));
+        }
+      if (&level_of(mesh, axes, cluster) != &level_of(mesh, images, cluster)) return false;
+    }
+    return true;
+  };
+  while (std::next_permutation(order.begin(), order.end())) {
+    if (!keeps_prices()) continue;
+    found.emplace_back();
+    for (std::size_t a = 0; a < n; ++a) found.back().push_back(whole(mesh, AxisId(order[a])));
+  }
+  return found;
+}
+
 class Formulator {
  public:
   Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins)
@@ -171,6 +208,7 @@ class Formulator {
     add_forms();
     for (const Transfer& transfer : reader_.transfers) add_transfer(transfer);
     for (const Site& site : reader_.sites) add_site(site);
+    if (pins_.empty()) break_symmetry();
     for (auto& [pair, seconds] : couplings_)
       out_.couplings.push_back({pair.first, pair.second, std::move(seconds)});
     return std::move(out_);
@@ -364,6 +402,22 @@ class Formulator {
       for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
         seconds[i * fits.size() + s] += site.times * to[layout_ids_[u][i]];
     }
+  }
+
+  // Axes of one size on one level may change places in any solution: of the solutions that differ only so,
+  // one is left, by what the dearest node may choose. Mirrored solutions would make bounds weak.
+  void break_symmetry() {
+    const std::vector<std::vector<AxisRef>> renamings = symmetries(mesh_, cluster_);
+    Variable* dearest = nullptr;
+    for (Variable& variable : out_.variables)
+      if (variable.kind == Variable::Kind::Node &&
+          (dearest == nullptr || variable.choices[0].seconds > dearest->choices[0].seconds))
+        dearest = &variable;
+    if (dearest == nullptr) return;
+    for (Choice& choice : dearest->choices)
+      for (const std::vector<AxisRef>& renaming : renamings)
+        if (renamed(choice.dims, renaming) < choice.dims)
+          choice.seconds = std::numeric_limits<double>::infinity();
   }
 
   const Mesh& mesh_;

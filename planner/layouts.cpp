@@ -125,26 +125,30 @@ void Layouts::add_exchanges(std::size_t from) {
   }
 }
 
-// Whole parts change devices: an axis stands in for one of the same size, or two swap their places.
+// Whole parts change devices: an axis stands in for one of the same size, or two swap their places. In one
+// dimension two of different sizes may too, where chunks are even; then the parts of those in between move
+// along.
 void Layouts::add_permutations(std::size_t from) {
-  const auto swapped = [&](const AxisRef& a, const AxisRef& b) {
+  const auto swap = [&](const AxisRef& a, const AxisRef& b, const Axes& moving) {
     std::vector<Axes> to = all_[from];
     for (Axes& axes : to)
       for (AxisRef& axis : axes) axis = axis == a ? b : axis == b ? a : axis;
-    return to;
+    move(from, to, price(Collective::Kind::Permute, moving, from));
   };
   for (std::size_t i = 0; i < axes_.size(); ++i)
-    for (std::size_t j = i + 1; j < axes_.size(); ++j) {
-      const AxisRef &a = axes_[i], &b = axes_[j];
-      if (!uses(all_[from], a) && !uses(all_[from], b)) continue;
-      const bool same_dim_even = std::any_of(all_[from].begin(), all_[from].end(), [&](const Axes& axes) {
-        const auto d = static_cast<std::size_t>(&axes - all_[from].data());
-        return std::find(axes.begin(), axes.end(), a) != axes.end() &&
-               std::find(axes.begin(), axes.end(), b) != axes.end() && type_.shape[d] % ways(axes) == 0;
-      });
-      if (a.size == b.size || same_dim_even)
-        move(from, swapped(a, b), price(Collective::Kind::Permute, {a, b}, from));
-    }
+    for (std::size_t j = i + 1; j < axes_.size(); ++j)
+      if (axes_[i].size == axes_[j].size && (uses(all_[from], axes_[i]) || uses(all_[from], axes_[j])))
+        swap(axes_[i], axes_[j], {axes_[i], axes_[j]});
+  for (std::size_t d = 0; d < type_.rank(); ++d) {
+    const Axes& axes = all_[from][d];
+    if (type_.shape[d] % ways(axes) != 0) continue;
+    for (std::size_t i = 0; i < axes.size(); ++i)
+      for (std::size_t j = i + 1; j < axes.size(); ++j)
+        if (axes[i].size != axes[j].size)
+          swap(axes[i], axes[j],
+               Axes(axes.begin() + static_cast<std::ptrdiff_t>(i),
+                    axes.begin() + static_cast<std::ptrdiff_t>(j) + 1));
+  }
 }
 
 const std::vector<double>& Layouts::seconds_reduced(std::size_t from, const Axes& partial) {

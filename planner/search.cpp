@@ -3,11 +3,219 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 #include <optional>
 
 #include "planner/cost.h"
 
 namespace shardc::planner {
+namespace {
+
+constexpr int kMostPrograms = 6;
+constexpr int kMostTightenings = 3;      // of the memory that choices may use, when their program needs more
+constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
+constexpr double kWorthAnother = 0.998;  // a variant is tried for more than this
+
+bool feasible(const Trial& trial) { return trial.selection.status != Selection::Status::Infeasible; }
+
+Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluster& cluster, const Mesh& mesh,
+                       double to_beat) {
+  TRY(const Pins pins, subject.pins(mesh));
+  TRY(Formulation formulation, formulate(subject.step, mesh, cluster, pins));
+  Trial trial{variant, mesh, std::move(formulation), {}, false, 0};
+  const std::int64_t memory = cluster.device.memory;
+  Selection free = select(trial.formulation, 0);
+  trial.free_bound = free.bound;
+  trial.short_of_memory = memory > 0 && free.bytes > memory;
+  if (!trial.short_of_memory)
+    trial.selection = std::move(free);
+  else if (free.bound < to_beat && least_need(trial.formulation).bytes <= memory)
+    trial.selection = select(trial.formulation, memory);
+  return trial;
+}
+
+// The mesh with one axis cut in two, in all ways.
+std::vector<Mesh> refinements(const Mesh& mesh) {
+  std::vector<Mesh> finer;
+  for (std::size_t a = 0; a < mesh.axes.size(); ++a)
+    for (std::int64_t outer = 2; outer < mesh.axes[a].size; ++outer) {
+      if (mesh.axes[a].size % outer != 0) continue;
+      Mesh cut = mesh;
+      cut.axes[a].size = outer;
+      cut.axes.insert(cut.axes.begin() + static_cast<std::ptrdiff_t>(a) + 1,
+                      {mesh.axes[a].name + "_inner", mesh.axes[a].size / outer});
+      finer.push_back(std::move(cut));
+    }
+  return finer;
+}
+
+std::string gigabytes(std::int64_t bytes) {
+  const auto b = static_cast<double>(bytes);
+  return b < 1e9 ? fmt::format("{:.4g} MB", b / 1e6) : fmt::format("{:.4g} GB", b / 1e9);
+}
+
+class Searcher {
+ public:
+  Searcher(const Task& task, const Cluster& cluster) : task_(task), cluster_(cluster) {}
+
+  Result<Decision> run() {
+    for (std::size_t v = 0; v < task_.variants.size(); ++v) {
+      if (v > 0 && !memory_limits()) break;
+      TRY(Subject subject, task_.subject(task_.variants[v]));
+      subjects_.push_back(std::make_unique<Subject>(std::move(subject)));
+      TRY(const Done tried, try_meshes(v, task_.meshes));
+      static_cast<void>(tried);
+    }
+    sort();
+    if (feasible(trials_.front())) {
+      const Trial& best = trials_.front();
+      TRY(const Done tried, try_meshes(best.variant, refinements(best.mesh)));
+      static_cast<void>(tried);
+      sort();
+    }
+    for (const Trial& trial : trials_)
+      if (programs_ < kMostPrograms && feasible(trial)) realise(trial);
+    if (!best_) return nothing_fits();
+    std::stable_sort(others_.begin(), others_.end(),
+                     [](const Plan& a, const Plan& b) { return a.cost.step_seconds < b.cost.step_seconds; });
+    best_->others = std::move(others_);
+    certify(best_->plan);
+    return std::move(*best_);
+  }
+
+ private:
+  double least_seconds() const {
+    double least = std::numeric_limits<double>::infinity();
+    for (const Trial& trial : trials_)
+      if (feasible(trial)) least = std::min(least, trial.selection.seconds());
+    return least;
+  }
+
+  // Would some choices be faster, if they fitted?
+  bool memory_limits() const {
+    const double least = least_seconds();
+    return std::any_of(trials_.begin(), trials_.end(), [&](const Trial& trial) {
+      return trial.short_of_memory && trial.free_bound < kWorthAnother * least;
+    });
+  }
+
+  Result<Done> try_meshes(std::size_t variant, const std::vector<Mesh>& meshes) {
+    Diagnostics errors;
+    std::size_t done = 0;
+    for (std::size_t i = 0; i < meshes.size(); i += kAtOnce) {
+      const double to_beat = least_seconds();
+      std::vector<std::future<Result<Trial>>> running;
+      for (std::size_t j = i; j < std::min(i + kAtOnce, meshes.size()); ++j)
+        running.push_back(std::async(std::launch::async, [&, j] {
+          return trial_on(*subjects_[variant], variant, cluster_, meshes[j], to_beat);
+        }));
+      for (auto& one : running) {
+        Result<Trial> trial = one.get();
+        if (!trial) {
+          errors = std::move(trial).error();
+          continue;
+        }
+        trials_.push_back(std::move(trial).value());
+        ++done;
+      }
+    }
+    if (done == 0 && !errors.empty()) return errors;
+    return Done{};
+  }
+
+  void sort() {
+    std::stable_sort(trials_.begin(), trials_.end(), [](const Trial& a, const Trial& b) {
+      if (feasible(a) != feasible(b)) return feasible(a);
+      return a.selection.seconds() < b.selection.seconds();
+    });
+  }
+
+  // Becomes a program, unless it cannot win. One that needs more memory than its choices say, for copies in
+  // other forms, is solved again with that much less.
+  void realise(const Trial& trial) {
+    Selection selection = trial.selection;
+    const std::int64_t memory = cluster_.device.memory;
+    for (int again = 0; again <= kMostTightenings; ++again) {
+      if (selection.status == Selection::Status::Infeasible) return;
+      if (best_ && selection.bound >= best_->plan.cost.step_seconds) return;
+      Pins decided = shardings_of(trial.formulation, selection.choices);
+      const Candidate candidate = subjects_[trial.variant]->complete(trial.mesh, decided);
+      Plan plan = plan_of(task_.model, cluster_, candidate);
+      plan.cost.objective_seconds = selection.seconds();
+      if (trial.variant != 0) {
+        plan.microbatches = task_.variants[trial.variant].microbatches;
+        plan.recompute = task_.variants[trial.variant].recompute;
+      }
+      ++programs_;
+      others_.push_back(plan);
+      const std::int64_t need = plan.cost.peak_bytes_per_device;
+      if (least_ == 0 || need < least_) least_ = need;
+      if (memory == 0 || need <= memory) {
+        if (best_ && plan.cost.step_seconds >= best_->plan.cost.step_seconds) return;
+        best_ = Decision{std::move(plan), std::move(decided), trial, {}};
+        best_->trial.selection = std::move(selection);
+        return;
+      }
+      const std::int64_t left = std::min(memory, selection.bytes) - (need - memory);
+      if (left <= 0) return;
+      selection = select(trial.formulation, left);
+    }
+  }
+
+  // The bound of the whole search is that of the trial that promises most.
+  void certify(Plan& plan) {
+    double bound = plan.cost.objective_seconds;
+    for (const Trial& trial : trials_)
+      if (feasible(trial)) bound = std::min(bound, trial.selection.bound);
+    plan.cost.bound_seconds = bound;
+    plan.reason = fmt::format("the fastest of {} meshes", trials_.size());
+    if (subjects_.size() > 1) plan.reason += fmt::format(" in {} variants", subjects_.size());
+  }
+
+  // Why nothing fits: what must be alive together where least is needed.
+  Diagnostic nothing_fits() const {
+    Need least;
+    const Trial* where = nullptr;
+    for (const Trial& trial : trials_) {
+      Need need = least_need(trial.formulation);
+      if (where != nullptr && need.bytes >= least.bytes) continue;
+      least = std::move(need);
+      where = &trial;
+    }
+    std::string tensors;
+    for (std::size_t i = 0; i < std::min<std::size_t>(least.tensors.size(), 5); ++i)
+      tensors += fmt::format("{}{} ({})", i == 0 ? "" : ", ", least.tensors[i].first,
+                             gigabytes(least.tensors[i].second));
+    if (least.tensors.size() > 5) tensors += fmt::format(" and {} more", least.tensors.size() - 5);
+    const std::int64_t memory = cluster_.device.memory;
+    Diagnostic no = error_at(
+        {}, fmt::format("no plan of '{}' fits {} devices of {}: the least that one needs is {}", task_.model,
+                        where->mesh.devices(), gigabytes(memory), gigabytes(std::max(least.bytes, least_))));
+    no.hint = fmt::format(
+        "on the mesh {}, with {}, a device holds at {}: {}. About {} devices would do, or a smaller batch",
+        to_string(where->mesh), to_string(task_.variants[where->variant]),
+        where->formulation.points[least.point], tensors,
+        where->mesh.devices() * (std::max(least.bytes, least_) / std::max<std::int64_t>(memory, 1) + 1));
+    no.mistake = false;
+    return no;
+  }
+
+  const Task& task_;
+  const Cluster& cluster_;
+  std::vector<std::unique_ptr<Subject>> subjects_;  // of the variants tried
+  std::vector<Trial> trials_;
+  std::optional<Decision> best_;
+  std::vector<Plan> others_;
+  std::int64_t least_ = 0;  // bytes, of the programs made
+  int programs_ = 0;
+};
+
+}  // namespace
+
+std::string to_string(const Variant& variant) {
+  return fmt::format("{} microbatch{}, recomputing {}", variant.microbatches,
+                     variant.microbatches == 1 ? "" : "es", name_of(variant.recompute));
+}
 
 std::vector<Mesh> meshes_of(std::int64_t devices) {
   std::vector<Mesh> meshes;
@@ -15,11 +223,7 @@ std::vector<Mesh> meshes_of(std::int64_t devices) {
     if (devices % data != 0) continue;
     Mesh mesh;
     if (data > 1) mesh.axes.push_back({"data", data});
-    if (devices / data > 1) {
-      // The batch axis is there even at size one, so that the other axis is not taken for it.
-      if (data == 1) mesh.axes.push_back({"data", 1});
-      mesh.axes.push_back({"model", devices / data});
-    }
+    if (devices / data > 1) mesh.axes.push_back({"model", devices / data});
     meshes.push_back(std::move(mesh));
   }
   return meshes;
@@ -30,45 +234,17 @@ Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& 
   plan.model = model;
   plan.cluster = cluster.name;
   plan.mesh = candidate.mesh;
-  for (const Arg& arg : candidate.sharded.args) {
-    const Value& value = candidate.sharded[arg.value];
-    if (arg.role == Arg::Role::Input || arg.role == Arg::Role::Param)
-      plan.tensors.emplace(value.name, value.sharding);
-  }
-  plan.cost = cost_of(candidate.program, candidate.buffers, cluster);
+  recount(plan, cluster, candidate);
   return plan;
 }
 
-Result<Choice> search(const std::string& model, const Cluster& cluster, std::int64_t devices,
-                      const Complete& complete) {
-  std::optional<Choice> best;
-  std::vector<Plan> plans;
-  std::int64_t least = 0;
-  for (const Mesh& mesh : meshes_of(devices)) {
-    Candidate candidate = complete(mesh);
-    Plan plan = plan_of(model, cluster, candidate);
-    const std::int64_t need = plan.cost.peak_bytes_per_device;
-    if (least == 0 || need < least) least = need;
-    plans.push_back(plan);
-    if (need > cluster.device.memory) continue;
-    if (!best || plan.cost.step_seconds < best->plan.cost.step_seconds)
-      best = Choice{std::move(plan), std::move(candidate), {}};
-  }
-  if (!best) {
-    Diagnostic no = error_at(
-        {},
-        fmt::format("no plan of '{}' fits {} devices of {:.3g} GB: the least that one needs is {:.3g} GB",
-                    model, devices, static_cast<double>(cluster.device.memory) / 1e9,
-                    static_cast<double>(least) / 1e9),
-        "use more devices, or more microbatches");
-    no.mistake = false;
-    return no;
-  }
-  std::stable_sort(plans.begin(), plans.end(),
-                   [](const Plan& a, const Plan& b) { return a.cost.step_seconds < b.cost.step_seconds; });
-  best->plan.reason = fmt::format("the fastest of {} meshes that fit {} devices", plans.size(), devices);
-  best->others = std::move(plans);
-  return std::move(*best);
+void recount(Plan& plan, const Cluster& cluster, const Candidate& candidate) {
+  const PlanCost before = plan.cost;
+  plan.cost = cost_of(candidate.program, candidate.buffers, cluster);
+  plan.cost.objective_seconds = before.objective_seconds;
+  plan.cost.bound_seconds = before.bound_seconds;
 }
+
+Result<Decision> search(const Task& task, const Cluster& cluster) { return Searcher(task, cluster).run(); }
 
 }  // namespace shardc::planner

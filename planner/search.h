@@ -1,39 +1,77 @@
-// Chooses a plan: every way to lay the devices out as a mesh of a `data` and a `model` axis, each completed
-// to a program by the caller, compared by predicted step time among those that fit the devices' memory.
+// Chooses a plan. For every way to lay the devices out as a mesh, the strategy-selection problem of
+// planner/formulate.h is solved under the devices' memory. Where memory is what limits, other ways to run the
+// same step are tried too: microbatches, recomputation. The best solutions become programs, and the fastest
+// program that fits is the plan. Nothing is left out whose lower bound would let it win.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "ir/buffers.h"
 #include "ir/cluster.h"
 #include "ir/plan.h"
 #include "ir/support/result.h"
+#include "planner/select.h"
 
 namespace shardc::planner {
 
-// What a mesh leads to. `sharded` holds the shardings that the plan will name.
+// How a step is run, apart from who does what.
+struct Variant {
+  std::int64_t microbatches = 1;
+  Recompute recompute = Recompute::None;
+  bool operator==(const Variant&) const = default;
+};
+std::string to_string(const Variant& variant);  // "4 microbatches, recomputing all"
+
+// What a mesh and decisions about values lead to. `sharded` holds the shardings of all values.
 struct Candidate {
   Mesh mesh;
   Graph sharded;
   SpmdProgram program;
   BufferPlan buffers;
 };
-using Complete = std::function<Candidate(const Mesh&)>;
 
-struct Choice {
-  Plan plan;
-  Candidate candidate;
-  std::vector<Plan> others;  // that were weighed, best first
+// One variant of a model's step.
+struct Subject {
+  Graph step;                                                           // of one device, fused
+  std::function<Result<Pins>(const Mesh&)> pins;                        // what the user wants kept
+  std::function<Candidate(const Mesh&, const Pins& decided)> complete;  // to a program
 };
 
-// A diagnostic that is no mistake, with the smallest need found, when nothing fits.
-Result<Choice> search(const std::string& model, const Cluster& cluster, std::int64_t devices,
-                      const Complete& complete);
+struct Task {
+  std::string model;
+  std::vector<Variant> variants;  // to try, in this order; the first as the model says
+  std::function<Result<Subject>(const Variant&)> subject;
+  std::vector<Mesh> meshes;
+};
 
+// A mesh and a variant, and the best choices there.
+struct Trial {
+  std::size_t variant = 0;  // of Task::variants
+  Mesh mesh;
+  Formulation formulation;
+  Selection selection;           // within the devices' memory
+  bool short_of_memory = false;  // the best choices would not fit
+  double free_bound = 0;         // seconds; of choices that need not fit
+};
+
+struct Decision {
+  Plan plan;
+  Pins decided;              // of all values, by name
+  Trial trial;               // that the plan came from
+  std::vector<Plan> others;  // that became programs, best first
+};
+
+// A diagnostic that is no mistake, with what is in the way, when nothing fits.
+Result<Decision> search(const Task& task, const Cluster& cluster);
+
+// The ways to lay devices out as two axes, outer and inner.
 std::vector<Mesh> meshes_of(std::int64_t devices);
 
-// The plan that names what a candidate decided for the arguments.
+// A plan of a candidate, with what it costs; names no tensors.
 Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& candidate);
+// What the plan's program costs, counted anew; what the search found out stays.
+void recount(Plan& plan, const Cluster& cluster, const Candidate& candidate);
 
 }  // namespace shardc::planner

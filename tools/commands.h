@@ -16,5 +16,6 @@ Command add_run(CLI::App& app);
 Command add_compile(CLI::App& app);
 Command add_check(CLI::App& app);
 Command add_dump(CLI::App& app);
+Command add_solve(CLI::App& app);
 
 }  // namespace shardc::tools

@@ -15,18 +15,28 @@
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
 #include "ir/price.h"
+#include "passes/condense.h"
 #include "passes/contracts.h"
 #include "passes/priorities.h"
 #include "passes/remarks.h"
+#include "passes/separable.h"
 #include "planner/search.h"
 
 namespace shardc::tools {
 namespace {
 
-planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds) {
+planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds,
+                            const Cluster& cluster) {
   Graph sharded = passes::shard(prepared, mesh, seeds);
-  passes::LocalProgram local = passes::localize(sharded, mesh);
+  passes::LocalProgram local = passes::localize(sharded, mesh, cluster);
   return {mesh, std::move(sharded), std::move(local.program), std::move(local.buffers)};
+}
+
+// What the planner decided about all values, beside what the user said.
+passes::Seeds decided_seeds(passes::Seeds seeds, const planner::Pins& decided) {
+  for (const auto& [name, sharding] : decided)
+    seeds.tensors.insert_or_assign(name, passes::Seed{sharding, "the planner"});
+  return seeds;
 }
 
 Result<Cluster> cluster_for(const Request& request, std::int64_t ranks) {
@@ -53,6 +63,43 @@ void add_ranks(const Graph& graph, std::map<std::string, std::set<std::size_t>>&
   for (const Value& value : graph.values) ranks[value.name].insert(value.type.rank());
   for (const Node& node : graph.nodes)
     if (const auto* repeat = std::get_if<Repeat>(&node.op)) add_ranks(*repeat->body, ranks);
+}
+
+// --pin NAME=[data, _]
+Result<Done> add_pin(const std::string& text, const Graph& step, const Mesh& mesh, passes::Seeds& seeds) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos)
+    return error_at({}, fmt::format("--pin {} names no sharding", text), "--pin layer.w1=[_, _, model]");
+  const std::string name = text.substr(0, equals);
+  std::map<std::string, std::set<std::size_t>> ranks;
+  add_ranks(step, ranks);
+  std::vector<std::string> names;
+  for (const auto& [known, _] : ranks) names.push_back(known);
+  if (!ranks.contains(name))
+    return error_at({}, fmt::format("the model has no tensor '{}'", name), did_you_mean(name, names));
+  TRY(const Sharding sharding, frontend::parse_sharding(std::string_view(text).substr(equals + 1), mesh));
+  if (!ranks[name].contains(sharding.dims.size()))
+    return error_at({}, fmt::format("'{}' has {} dimensions, its sharding {}", name, *ranks[name].begin(),
+                                    sharding.dims.size()));
+  seeds.tensors.insert_or_assign(name, passes::Seed{sharding, "--pin " + text});
+  return Done{};
+}
+
+// The user's word on a mesh, without default rules.
+Result<passes::Seeds> wishes_for(const Request& request, const Model& model, const passes::Prepared& prepared,
+                                 const Mesh& mesh) {
+  passes::Seeds seeds = passes::wishes_of(model.hints, prepared, mesh);
+  for (const std::string& pin : request.pins) {
+    TRY(const Done added, add_pin(pin, prepared.step, mesh, seeds));
+    static_cast<void>(added);
+  }
+  return seeds;
+}
+
+planner::Pins pins_of(const passes::Seeds& seeds) {
+  planner::Pins pins;
+  for (const auto& [name, seed] : seeds.tensors) pins.emplace(name, seed.sharding);
+  return pins;
 }
 
 // A plan whose names and ranks are those of this model.
@@ -112,19 +159,105 @@ Cluster this_machine(std::int64_t devices) {
   return cluster;
 }
 
-Result<Model> load_model(const Request& request) {
+Result<Model> load_model(const Request& request, const frontend::TrainChoices& train) {
   frontend::Overrides overrides;
   if (!request.dims.empty()) {
     TRY(overrides, frontend::parse_overrides(request.dims));
   }
-  return frontend::load_model(request.model, overrides);
+  return frontend::load_model(request.model, overrides, train);
 }
 
 namespace {
 
-Result<Built> decide(const Request& request) {
-  TRY(Model model, load_model(request));
+// A model, and its step.
+struct Loaded {
+  Model model;
+  passes::Prepared prepared;
+};
+
+Result<Loaded> load(const Request& request, const frontend::TrainChoices& train = {}) {
+  TRY(Model model, load_model(request, train));
   TRY(passes::Prepared prepared, passes::prepare(model, {request.gradients}));
+  return Loaded{std::move(model), std::move(prepared)};
+}
+
+// The model's own way to run its step, then those that need less memory.
+std::vector<planner::Variant> variants_of(const Loaded& loaded) {
+  const Train& train = loaded.model.train;
+  const planner::Variant own{train.microbatches, train.recompute};
+  std::vector<planner::Variant> variants = {own};
+  if (train.loss.empty()) return variants;
+  std::int64_t batch = 0;
+  for (const Arg& arg : loaded.prepared.forward.args)
+    if (arg.role == Arg::Role::Input && loaded.prepared.forward[arg.value].type.rank() > 0)
+      batch = loaded.prepared.forward[arg.value].type.shape[0];
+  if (!passes::batch_is_separable(loaded.prepared.forward, train.loss)) batch = 1;
+  for (std::int64_t cut = 1; cut <= batch; cut *= 2) {
+    if (batch % cut != 0) break;
+    for (const Recompute recompute : {Recompute::None, Recompute::Large, Recompute::All}) {
+      const planner::Variant variant{own.microbatches * cut, recompute};
+      if (recompute >= own.recompute && variant != own) variants.push_back(variant);
+    }
+  }
+  return variants;
+}
+
+// What the search asks about one variant. The arguments outlive it.
+planner::Subject subject_of(const Request& request, const Loaded& loaded, const Cluster& cluster) {
+  const auto wishes = [&](const Mesh& mesh) {
+    return wishes_for(request, loaded.model, loaded.prepared, mesh);
+  };
+  return {passes::fused_step(loaded.prepared),
+          [wishes](const Mesh& mesh) -> Result<planner::Pins> {
+            TRY(const passes::Seeds seeds, wishes(mesh));
+            return pins_of(seeds);
+          },
+          [wishes, &loaded, &cluster](const Mesh& mesh, const planner::Pins& decided) {
+            return complete(loaded.prepared, mesh, decided_seeds(wishes(mesh).value(), decided), cluster);
+          }};
+}
+
+// By search, for a cluster.
+Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster, std::int64_t ranks) {
+  std::map<std::size_t, Loaded> loaded;  // by variant
+  planner::Task task{own.model.graph.name, variants_of(own), {}, planner::meshes_of(ranks)};
+  task.subject = [&](const planner::Variant& variant) -> Result<planner::Subject> {
+    const std::size_t v = loaded.size();  // they are asked for in order
+    if (v == 0) {
+      loaded.emplace(0, std::move(own));
+    } else {
+      TRY(Loaded other, load(request, {variant.microbatches, variant.recompute}));
+      loaded.emplace(v, std::move(other));
+    }
+    return subject_of(request, loaded.at(v), cluster);
+  };
+  TRY(planner::Decision decision, planner::search(task, cluster));
+  auto& [model, prepared] = loaded.at(decision.trial.variant);
+  Plan plan = std::move(decision.plan);
+  TRY(passes::Seeds seeds, wishes_for(request, model, prepared, plan.mesh));
+  seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
+  planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster);
+  planner::recount(plan, cluster, candidate);
+  add_hints(plan, model, prepared, seeds);
+  return Built{std::move(model),
+               std::move(prepared),
+               std::move(plan),
+               std::move(seeds),
+               std::move(candidate.sharded),
+               {std::move(candidate.program), std::move(candidate.buffers)},
+               std::move(decision.trial),
+               cluster.device.memory,
+               {}};
+}
+
+Result<Built> decide(const Request& request) {
+  std::optional<Plan> given;
+  if (!request.plan.empty()) {
+    TRY(given, frontend::load_plan(request.plan));
+  }
+  TRY(Loaded loaded, load(request, given ? frontend::TrainChoices{given->microbatches, given->recompute}
+                                         : frontend::TrainChoices{}));
+  auto& [model, prepared] = loaded;
 
   // The mesh of the model's own hints counts as the user's, unless another number of ranks is asked for.
   const Mesh& hinted = model.hints.mesh;
@@ -134,35 +267,22 @@ Result<Built> decide(const Request& request) {
     TRY(const Cluster cluster, cluster_for(request, request.ranks));
     const std::int64_t ranks = ranks_for(request, cluster);
     const auto machine = request.cluster.empty() ? this_machine(ranks) : cluster;
-    TRY(planner::Choice choice, planner::search(model.graph.name, machine, ranks, [&](const Mesh& mesh) {
-          return complete(prepared, mesh, passes::seeds_for(model.hints, prepared, mesh));
-        }));
-    planner::Candidate& c = choice.candidate;
-    passes::Seeds seeds = passes::seeds_for(model.hints, prepared, c.mesh);
-    add_hints(choice.plan, model, prepared, seeds);
-    return Built{std::move(model),
-                 std::move(prepared),
-                 std::move(choice.plan),
-                 std::move(seeds),
-                 std::move(c.sharded),
-                 {std::move(c.program), std::move(c.buffers)},
-                 {}};
+    return planned(request, std::move(loaded), machine, ranks);
   }
 
   Mesh mesh;
   passes::Seeds seeds;
   std::vector<Expectation> expect = model.expect;
   std::string reason = "a mesh given by the user, completed by propagation";
-  if (!request.plan.empty()) {
-    TRY(Plan plan, frontend::load_plan(request.plan));
-    TRY(const Done fits, check_plan(plan, prepared.step, request.plan));
+  if (given) {
+    TRY(const Done fits, check_plan(*given, prepared.step, request.plan));
     static_cast<void>(fits);
-    mesh = plan.mesh;
-    seeds = seeds_of(plan);
+    mesh = given->mesh;
+    seeds = seeds_of(*given);
     for (auto& [name, seed] : passes::fixed_seeds(model.hints, mesh).tensors)
       seeds.tensors.emplace(name, seed);
-    if (!plan.expect.empty()) expect = plan.expect;
-    reason = plan.reason;
+    if (!given->expect.empty()) expect = given->expect;
+    reason = given->reason;
   } else {
     if (use_hinted) {
       mesh = hinted;
@@ -176,10 +296,14 @@ Result<Built> decide(const Request& request) {
     return error_at({}, fmt::format("--ranks {} disagrees with the mesh {}, which has {} devices",
                                     request.ranks, to_string(mesh), mesh.devices()));
   TRY(const Cluster cluster, cluster_for(request, mesh.devices()));
-  planner::Candidate candidate = complete(prepared, mesh, seeds);
+  planner::Candidate candidate = complete(prepared, mesh, seeds, cluster);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;
   plan.expect = std::move(expect);
+  if (given) {
+    plan.microbatches = given->microbatches;
+    plan.recompute = given->recompute;
+  }
   add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
                std::move(prepared),
@@ -187,6 +311,8 @@ Result<Built> decide(const Request& request) {
                std::move(seeds),
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)},
+               {},
+               0,
                {}};
 }
 
@@ -233,23 +359,31 @@ std::string emit(const Built& built) {
 
 std::string summary_of(const Plan& plan) {
   const PlanCost& c = plan.cost;
-  return fmt::format(
+  std::string text = fmt::format(
       "plan for {} on {}: mesh {}\n  predicted step {:.3g} ms: {:.3g} ms compute, {:.3g} ms communication; "
-      "{:.3g} MB per rank; {:.3g} GFLOP\n  {}\n",
+      "{:.3g} MB per rank; {:.3g} GFLOP\n",
       plan.model, plan.cluster, to_string(plan.mesh), c.step_seconds * 1e3, c.compute_seconds * 1e3,
       c.exposed_comm_seconds * 1e3, static_cast<double>(c.peak_bytes_per_device) / 1e6,
-      c.flops_per_step / 1e9, plan.reason);
+      c.flops_per_step / 1e9);
+  if (plan.microbatches && plan.recompute)
+    text += fmt::format("  {}\n", planner::to_string({*plan.microbatches, *plan.recompute}));
+  if (c.objective_seconds > 0)
+    text += fmt::format(
+        "  no choice of shardings takes less than {:.3g} ms by the same prices: at most {:.2g}% away\n",
+        c.bound_seconds * 1e3, c.gap() * 100);
+  return text + fmt::format("  {}\n", plan.reason);
 }
 
-// One stage and no schedule: pipelines are not planned yet. The search is exhaustive over meshes, and proves
-// no bound.
+// One stage and no schedule: pipelines are not planned yet.
 std::string json_of(const Plan& plan, double search_seconds) {
   nlohmann::ordered_json mesh = nlohmann::ordered_json::object();
   for (const Axis& axis : plan.mesh.axes) mesh[axis.name] = axis.size;
-  const nlohmann::ordered_json solver = {{"status", "feasible"},
-                                         {"objective", plan.cost.step_seconds},
-                                         {"bound", 0.0},
-                                         {"gap", 1.0},
+  const PlanCost& cost = plan.cost;
+  const bool searched = cost.objective_seconds > 0;
+  const nlohmann::ordered_json solver = {{"status", cost.gap() <= 0 ? "optimal" : "feasible"},
+                                         {"objective", searched ? cost.objective_seconds : cost.step_seconds},
+                                         {"bound", cost.bound_seconds},
+                                         {"gap", cost.gap()},
                                          {"seconds", search_seconds}};
   const nlohmann::ordered_json json = {{"mesh", mesh},
                                        {"stages", 1},

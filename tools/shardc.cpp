@@ -24,6 +24,7 @@ constexpr Entry kCommands[] = {
     {"compile", "compile ahead of time, to an executable for mpirun", shardc::tools::add_compile},
     {"check", "compare the parallel program with the single-device reference", shardc::tools::add_check},
     {"dump", "print any stage", shardc::tools::add_dump},
+    {"solve", "choose strategies at least cost under a memory limit", shardc::tools::add_solve},
 };
 
 // Every process of an MPI job reads the same files and flags: one of them says what is wrong with them.

@@ -39,6 +39,8 @@ Experts experts_of(const Args& args) {
   if (w2.shape != Shape{e.experts, e.hidden, e.features})
     fail("w2", "w2 must be [{}, {}, {}] of expert, hidden and feature, but it is {}", e.experts, e.hidden,
          e.features, to_string(w2));
+  if (args.maybe("w3") && args.type("w3").shape != w1.shape)
+    fail("w3", "w3 must be as large as w1, {}, but it is {}", to_string(w1), to_string(args.type("w3")));
   if (args.given("experts") && args.integer("experts") != e.experts)
     fail("experts", "gate chooses between {} experts, not {}", e.experts, args.integer("experts"));
   if (e.choices < 1 || e.choices > e.experts)
@@ -140,6 +142,22 @@ ValueId combined(Builder& b, ValueId outputs, ValueId slots, ValueId weights, co
   return b.nest(std::move(nest), {slots, outputs, weights}, DType::F32, "combined");
 }
 
+// What the experts' products w1, and w3 if given, make of inputs[group, expert, slot, feature]: [group,
+// expert, slot, hidden].
+ValueId activated(Builder& b, const Args& args, ValueId inputs) {
+  const auto product = [&](std::string_view weight, std::string_view name) {
+    const ValueId w = b.cast(args.value(weight), DType::F32);
+    return b.einsum("g x c f, x f h -> g x c h", x(0) * x(1), Combine::Sum, {inputs, w}, DType::F32, {},
+                    name);
+  };
+  const ValueId hidden = product("w1", "hidden");
+  if (!args.maybe("w3")) {
+    const Expr inner = 0.7978845608028654 * (x(0) + 0.044715 * (x(0) * x(0) * x(0)));
+    return b.map(0.5 * x(0) * (1.0 + tanh(inner)), {hidden}, DType::F32, "gelu");
+  }
+  return b.map(x(0) * sigmoid(x(0)) * x(1), {hidden, product("w3", "up")}, DType::F32, "gated");
+}
+
 Values expand_moe(Builder& b, const Args& args) {
   const Experts e = experts_of(args);
   const DType dtype = floating(promote(b, args.values()));
@@ -153,10 +171,7 @@ Values expand_moe(Builder& b, const Args& args) {
   const ValueId slots = slots_of(b, routes.experts, e);
   const ValueId inputs = reshape(b, dispatched(b, tokens, tokens_in(b, slots, e), e),
                                  {e.groups, e.experts, e.capacity, e.features});
-  const ValueId hidden =
-      einsum("g x c f, x f h -> g x c h", x(0) * x(1), Combine::Sum, {inputs, f32("w1")}, "hidden");
-  const Expr inner = 0.7978845608028654 * (x(0) + 0.044715 * (x(0) * x(0) * x(0)));
-  const ValueId active = b.map(0.5 * x(0) * (1.0 + tanh(inner)), {hidden}, DType::F32, "gelu");
+  const ValueId active = activated(b, args, inputs);
   const ValueId outputs =
       einsum("g x c h, x h f -> g x c f", x(0) * x(1), Combine::Sum, {active, f32("w2")}, "outputs");
   const ValueId flat = reshape(b, outputs, {e.groups, e.experts * e.capacity, e.features});
@@ -169,12 +184,12 @@ Values expand_moe(Builder& b, const Args& args) {
 std::vector<OpDef> experts() {
   return {
       {.name = "moe",
-       .params = "x, gate, w1, w2, top_k=2, capacity=none, experts=none, groups=1",
+       .params = "x, gate, w1, w2, w3?, top_k=2, capacity=none, experts=none, groups=1",
        .doc =
            "A mixture of experts over the last dimension of `x`: each token goes to the `top_k` experts of "
            "which `x gate` is "
-           "largest, and gets the sum of what they make of it, `gelu(x w1[e]) w2[e]`, weighed by the "
-           "softmax over the chosen. An expert "
+           "largest, and gets the sum of what they make of it, `gelu(x w1[e]) w2[e]`, or, with `w3`, "
+           "`(silu(x w1[e]) * x w3[e]) w2[e]`, weighed by the softmax over the chosen. An expert "
            "takes `capacity` tokens, 1.25 times an even share unless given, first choices first; what is "
            "beyond is dropped. With `groups`, tokens are divided into so many, in order, and each has slots "
            "of its "
@@ -184,7 +199,8 @@ std::vector<OpDef> experts() {
        .samples = {"moe(f32[2, 3, 2], f32[2, 4], f32[4, 2, 3], f32[4, 3, 2], capacity=6)",
                    "moe(f32[6, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=1, capacity=2)",
                    "moe(f32[4, 2, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=2, groups=4)",
-                   "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)"},
+                   "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)",
+                   "moe(f32[3, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], f32[3, 2, 2], capacity=2)"},
        .moves =
            "tokens: the place of a token in its expert's buffer depends on how many before it chose that "
            "expert, so that counts are gathered; only with a capacity that nobody exceeds would parts do"},

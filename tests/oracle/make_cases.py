@@ -472,7 +472,15 @@ cases(lambda x, y: F.mse_loss(t(x), t(y)), "mse_loss(f32[3, 4], f32[3, 4])")
 cases(lambda x: x, "dropout(f32[3], 0.0)")
 
 
-def moe(x, gate, w1, w2, k, capacity):
+def gelu_expert(row, w1, w2):
+    return F.gelu(t(row @ w1), approximate="tanh").numpy() @ w2
+
+
+def gated_expert(row, w1, w2, w3):
+    return (F.silu(t(row @ w1)).numpy() * (row @ w3)) @ w2
+
+
+def moe(x, gate, expert, weights_of, k, capacity):
     """Token by token, first choices of all before second ones."""
     tokens = x.reshape(-1, x.shape[-1])
     logits = tokens @ gate
@@ -484,17 +492,20 @@ def moe(x, gate, w1, w2, k, capacity):
             e = experts[n, j]
             load[e] += 1
             if load[e] <= capacity:
-                y[n] += weights[n, j] * (F.gelu(t(row @ w1[e]), approximate="tanh").numpy() @ w2[e])
+                y[n] += weights[n, j] * expert(row, *(w[e] for w in weights_of))
     return y.reshape(x.shape)
 
 
-cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 6),
+cases(lambda x, g, w1, w2: moe(x, g, gelu_expert, (w1, w2), 2, 6),
       "moe(f32[2, 3, 2], f32[2, 4], f32[4, 2, 3], f32[4, 3, 2], capacity=6)")
-cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 1, 2),
+cases(lambda x, g, w1, w2: moe(x, g, gelu_expert, (w1, w2), 1, 2),
       "moe(f32[6, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=1, capacity=2)")
-cases(lambda x, g, w1, w2: np.concatenate([moe(x[i:i + 1], g, w1, w2, 2, 2) for i in range(4)]),
+cases(lambda x, g, w1, w2: np.concatenate([moe(x[i:i + 1], g, gelu_expert, (w1, w2), 2, 2) for i in range(4)]),
       "moe(f32[4, 2, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], top_k=2, groups=4)")
-cases(lambda x, g, w1, w2: moe(x, g, w1, w2, 2, 4), "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)")
+cases(lambda x, g, w1, w2: moe(x, g, gelu_expert, (w1, w2), 2, 4),
+      "moe(f32[4, 3], f32[3, 2], f32[2, 3, 2], f32[2, 2, 3], experts=2)")
+cases(lambda x, g, w1, w2, w3: moe(x, g, gated_expert, (w1, w2, w3), 2, 2),
+      "moe(f32[3, 2], f32[2, 3], f32[3, 2, 2], f32[3, 2, 2], f32[3, 2, 2], capacity=2)")
 
 
 def main():

@@ -1,0 +1,49 @@
+// Solves a formulation: times as whole picoseconds, memory in bytes, as a problem of planner/solve.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "planner/formulate.h"
+
+namespace shardc::planner {
+
+struct Selection {
+  enum class Status : std::uint8_t { Optimal, Feasible, Infeasible };
+  Status status = Status::Infeasible;
+  std::vector<std::int32_t> choices;  // one per variable
+  double compute_seconds = 0;         // of the loops
+  double reshard_seconds = 0;         // of the communication
+  double bound = 0;                   // no choices that fit take less
+  std::int64_t bytes = 0;             // at the fullest point of the step
+  double seconds() const { return compute_seconds + reshard_seconds; }
+};
+
+// One variable, and the choice that it must take.
+using Fixed = std::pair<std::size_t, std::int32_t>;
+
+// `memory` in bytes; 0: no limit. Deterministic.
+Selection select(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed = {});
+
+// What must be alive together, whatever is chosen: the fullest point if every value lies as thinly as it can.
+struct Need {
+  std::int64_t bytes = 0;
+  std::size_t point = 0;                                      // of Formulation::points
+  std::vector<std::pair<std::string, std::int64_t>> tensors;  // there, largest first
+};
+Need least_need(const Formulation& formulation);
+
+// What the whole step would cost if a value lay otherwise, and all others followed as is best.
+struct Alternative {
+  std::string layout;  // "[data, _]"
+  Selection selection;
+  bool chosen = false;
+};
+// Of the value or node of that name, cheapest first; empty where there is none. Values of which others are
+// slices or updates answer for them.
+std::vector<Alternative> alternatives(const Formulation& formulation, const Selection& selection,
+                                      std::int64_t memory, const Mesh& mesh, std::string_view name);
+
+}  // namespace shardc::planner

@@ -1,0 +1,316 @@
+#include "planner/solve/solve.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "ir/random.h"
+#include "ir/support/check.h"
+#include "planner/solve/ascent.h"
+#include "planner/solve/exact.h"
+#include "planner/solve/local.h"
+#include "planner/solve/reduce.h"
+
+namespace shardc::planner::solve {
+namespace {
+
+constexpr std::uint64_t kRoundWork = 20'000'000;  // table entries per thread: some tens of milliseconds
+constexpr std::uint64_t kLeastRoundWork = 200'000;
+constexpr std::size_t kExactEntries = 3'000;  // of all pairs, of a model that GLPK gets
+constexpr std::size_t kExactTimes = 200;
+constexpr std::int64_t kExactNodes = 20'000;
+constexpr double kWorthDropping = 0.08;  // of all strategies, that reductions start again for
+constexpr int kRepairRounds = 4;         // of a start that does not fit, before a newer one is tried
+
+// How good a choice is that may break things: feasible ones first.
+struct Rank {
+  bool feasible = false;
+  double cost = kInfinity;  // with fines
+  bool operator<(const Rank& other) const {
+    return feasible != other.feasible ? feasible : cost < other.cost;
+  }
+};
+
+Rank rank(const Network& network, const Choice& choice) {
+  const Local state(network, choice, 0);
+  return {state.feasible(), state.feasible() ? state.cost() : state.fined_cost()};
+}
+
+class Solver {
+ public:
+  Solver(const Problem& problem, const Options& options) : problem_(problem), options_(options) {}
+  Solution run();
+
+ private:
+  bool stopped() const;
+  double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  bool closed() const { return found_ && cost_ <= bound_; }
+  bool exhausted() const;
+
+  void install(Model model);
+  bool solve_small();
+  void round();
+  void raise_bound(std::uint64_t work);
+  void merge();
+  bool worth_a_start(const Rank& proposal);
+  void take(const Choice& choice);
+  void shrink();
+  void report();
+  void note_bound(double bound);
+  double target() const { return found_ ? static_cast<double>(cost_) : kInfinity; }
+  std::uint64_t next_seed() { return random_bits(options_.seed, ++seeds_); }
+  Solution finish(bool infeasible);
+
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start_ = Clock::now();
+  const Problem& problem_;
+  const Options& options_;
+  Solution solution_;
+  bool found_ = false, bounded_ = false;
+  Assignment assignment_;
+  Wide cost_ = 0, bound_ = 0;
+  std::uint64_t seeds_ = 0, round_work_ = 0;
+
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Network> network_;
+  std::unique_ptr<Ascent> ascent_;
+  std::unique_ptr<Local> local_, second_;
+  int repair_rounds_ = 0, repair_patience_ = kRepairRounds;
+  std::optional<std::pair<Rank, Choice>> proposal_;  // of this round's passes
+  double shrunk_at_ = -kInfinity;                    // the bound when strategies were last dropped
+  Wide shrunk_cost_ = 0;
+};
+
+bool Solver::stopped() const {
+  return elapsed() >= options_.seconds || (options_.stop != nullptr && options_.stop->load());
+}
+
+bool Solver::exhausted() const {
+  return stopped() || (options_.work_limit > 0 && solution_.statistics.work >= options_.work_limit);
+}
+
+void Solver::note_bound(double bound) {
+  // The model leaves out only what costs more than the best solution.
+  const Wide valid = found_ ? std::min(round_up(bound), cost_) : round_up(bound);
+  bound_ = bounded_ ? std::max(bound_, valid) : valid;
+  bounded_ = true;
+}
+
+void Solver::report() {
+  if (!options_.progress) return;
+  const Solution view{.status = Status::Feasible,
+                      .assignment = found_ ? Assignment{0} : Assignment{},
+                      .cost = cost_,
+                      .bound = bound_};
+  options_.progress({elapsed(), found_, cost_, bound_, view.gap()});
+}
+
+// Keeps a feasible choice's assignment if it is the best so far.
+void Solver::take(const Choice& choice) {
+  Assignment assignment = expand(problem_, *model_, choice);
+  const Evaluation evaluation = evaluate(problem_, assignment);
+  CHECK(evaluation.valid, "an invalid solution of cost {}", to_string(evaluation.cost));
+  if (found_ && evaluation.cost >= cost_) return;
+  found_ = true;
+  cost_ = evaluation.cost;
+  assignment_ = std::move(assignment);
+}
+
+void Solver::install(Model model) {
+  local_.reset();
+  second_.reset();
+  std::vector<double> prices;
+  if (ascent_ && model.capacity.size() == model_->capacity.size()) prices = ascent_->best_prices();
+  ascent_.reset();
+  network_.reset();
+  model_ = std::make_unique<Model>(std::move(model));
+  network_ = std::make_unique<Network>(*model_);
+  ascent_ = std::make_unique<Ascent>(*network_);
+  if (!prices.empty()) ascent_->start_from(prices);
+  round_work_ = std::clamp<std::uint64_t>(50 * network_->entries(), kLeastRoundWork, kRoundWork);
+}
+
+// Small models are for GLPK. Returns whether nothing is left to do.
+bool Solver::solve_small() {
+  if (model_->variables.empty()) {
+    take({});
+    note_bound(static_cast<double>(cost_));
+    return true;
+  }
+  if (network_->entries() > kExactEntries || model_->capacity.size() > kExactTimes) return false;
+  const double left = options_.seconds - elapsed();
+  const ExactChoice exact =
+      solve_model_glpk(*model_, {.seconds = std::max(0.01, 0.5 * left), .nodes = kExactNodes});
+  if (exact.choice.size() == model_->variables.size() && rank(*network_, exact.choice).feasible)
+    take(exact.choice);
+  if (exact.status == Status::Optimal) note_bound(exact.bound);
+  return exact.status == Status::Infeasible && !found_;
+}
+
+// Passes of the dual until the work is done; the best of the choices they decode becomes the round's
+// proposal.
+void Solver::raise_bound(std::uint64_t work) {
+  const std::uint64_t end = ascent_->work() + work;
+  while (ascent_->work() < end && !stopped()) {
+    ascent_->step(target());
+    const Rank found = rank(*network_, ascent_->decoded());
+    if (!proposal_ || found < proposal_->first) proposal_ = {found, ascent_->decoded()};
+  }
+}
+
+// One share of work on each thread. What the threads see of each other was fixed before the round.
+void Solver::round() {
+  const bool ascending = !ascent_->settled();
+  const std::vector<double> prices = ascent_->best_prices();
+  const Stop stop = [this] { return stopped(); };
+  proposal_.reset();
+  const auto first = [&] {
+    if (ascending)
+      raise_bound(round_work_);
+    else if (second_)
+      second_->run(round_work_, prices, stop);
+  };
+  const auto other = [&] {
+    if (local_) local_->run(round_work_, prices, stop);
+  };
+  if (options_.threads > 1 && local_) {
+    std::thread thread(other);
+    first();
+    thread.join();
+  } else {
+    first();
+    other();
+  }
+  ++solution_.statistics.rounds;
+  solution_.statistics.work += (local_ ? 2 : 1) * round_work_;
+  merge();
+}
+
+// Takes over what the round's passes propose, and what the other search found.
+void Solver::merge() {
+  if (proposal_) {
+    if (worth_a_start(proposal_->first)) {
+      std::optional<Choice> old;
+      if (local_ && local_->feasible()) old = local_->choice();
+      local_ = std::make_unique<Local>(*network_, std::move(proposal_->second), next_seed());
+      if (old) local_->adopt(*old);
+    } else {
+      local_->adopt(proposal_->second);
+    }
+  }
+  if (second_ && second_->feasible()) {
+    local_->adopt(second_->choice());
+    if (!local_->feasible() || second_->cost() < local_->cost()) std::swap(local_, second_);
+  }
+  const bool idle = !second_ || second_->feasible() || local_->feasible();
+  if (ascent_->settled() && idle) second_ = std::make_unique<Local>(*network_, local_->choice(), next_seed());
+  if (local_->feasible()) take(local_->choice());
+}
+
+// Whether the local search should go on from a proposal. A choice that is under repair gets its time, and
+// every next one twice of it.
+bool Solver::worth_a_start(const Rank& proposal) {
+  if (!local_) return true;
+  if (local_->feasible()) return proposal.feasible && proposal.cost < local_->cost();
+  if (!proposal.feasible && (++repair_rounds_ < repair_patience_ || proposal.cost >= local_->fined_cost()))
+    return false;
+  repair_rounds_ = 0;
+  repair_patience_ *= 2;
+  return true;
+}
+
+// Drops the strategies that no better solution can have, when they are many, and reduces again.
+void Solver::shrink() {
+  if (!found_ || !local_ || !local_->feasible()) return;
+  const double gap = static_cast<double>(cost_) - ascent_->best();
+  const double before = static_cast<double>(shrunk_cost_) - shrunk_at_;
+  if (gap > 0.7 * before) return;
+  shrunk_at_ = ascent_->best();
+  shrunk_cost_ = cost_;
+  const std::vector<char> dropped = ascent_->too_dear(static_cast<double>(cost_));
+  const auto count = std::count(dropped.begin(), dropped.end(), 1);
+  if (static_cast<double>(count) < kWorthDropping * static_cast<double>(dropped.size())) return;
+  Assignment incumbent = assignment_;
+  Model model =
+      reduce_further(problem_, std::move(*model_), dropped, incumbent, [this] { return stopped(); });
+  CHECK(model.feasible, "the best solution was lost");
+  install(std::move(model));
+  const Choice kept = choice_of(*model_, incumbent);
+  local_ = std::make_unique<Local>(*network_, kept, next_seed());
+  assignment_ = expand(problem_, *model_, kept);  // without the strategies that the reductions replaced
+}
+
+Solution Solver::finish(bool infeasible) {
+  solution_.statistics.seconds = elapsed();
+  solution_.bound = bound_;
+  if (found_) {
+    solution_.status = closed() ? Status::Optimal : Status::Feasible;
+    solution_.assignment = std::move(assignment_);
+    solution_.cost = cost_;
+  } else if (infeasible) {
+    solution_.status = Status::Infeasible;
+  }
+  return std::move(solution_);
+}
+
+// More than the bound of a problem that has a solution can be.
+double dearest(const Model& model) {
+  double most = model.constant;
+  const auto add = [&](const std::vector<double>& costs) {
+    double largest = -kInfinity;
+    for (const double cost : costs)
+      if (cost < kInfinity) largest = std::max(largest, cost);
+    most += largest;
+  };
+  for (const Variable& variable : model.variables) add(variable.cost);
+  for (const Pair& pair : model.pairs) add(pair.cost);
+  return most + 1e-6 * (std::abs(most) + 1);
+}
+
+Solution Solver::run() {
+  Model model = reduce(problem_, [this] { return stopped(); });
+  if (!model.feasible) return finish(true);
+  solution_.statistics.variables = model.variables.size();
+  solution_.statistics.pairs = model.pairs.size();
+  solution_.statistics.times = model.capacity.size();
+  for (const Variable& variable : model.variables) solution_.statistics.strategies += variable.size();
+  const double most = dearest(model);
+  install(std::move(model));
+  double certified = -kInfinity;
+  bool done = solve_small();
+  const bool infeasible = done && !found_;
+  while (!done && !closed()) {
+    round();
+    const Wide before_cost = cost_, before_bound = bound_;
+    if (certified == -kInfinity || ascent_->best() > certified + 1e-7 * std::abs(certified)) {
+      certified = ascent_->best();
+      note_bound(ascent_->certified());
+    }
+    if (before_cost != cost_ || before_bound != bound_ || solution_.statistics.rounds == 1) report();
+    if (!found_ && static_cast<double>(bound_) > most) return finish(true);
+    if (closed() || exhausted()) break;
+    const Model* same = model_.get();
+    shrink();
+    if (model_.get() == same) continue;
+    certified = -kInfinity;
+    done = solve_small();
+  }
+  if (done || closed()) report();
+  return finish(infeasible);
+}
+
+}  // namespace
+
+double Solution::gap() const {
+  if (!found()) return 1;
+  if (bound >= cost) return 0;
+  const double difference = static_cast<double>(cost - bound);
+  return std::min(1.0, difference / std::max(1.0, std::abs(static_cast<double>(cost))));
+}
+
+Solution solve(const Problem& problem, const Options& options) { return Solver(problem, options).run(); }
+
+}  // namespace shardc::planner::solve

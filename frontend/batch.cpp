@@ -89,6 +89,7 @@ Batched Batcher::enter(ValueId whole, const ManualSpec& spec, std::string_view n
     for (std::size_t a : spec[d]) size /= axes_[a].axis.size;
     const FactorId local = add_factor(nest, fmt::format("d{}", d), size);
     Affine from = Affine::of(local);
+    size = std::max<std::int64_t>(size, 1);  // of no places: as with_minor()
     for (std::size_t i = spec[d].size(); i-- > 0; size *= axes_[spec[d][i]].axis.size)
       from = from + size * Affine::of(leads[spec[d][i]]);
     nest.inputs[0].push_back(from);
@@ -110,6 +111,7 @@ ValueId Batcher::leave(const Batched& value, const ManualSpec& spec, std::string
     std::int64_t size = type.shape[d + shift];
     const FactorId local = add_factor(nest, fmt::format("d{}", d), size);
     Affine to = Affine::of(local);
+    size = std::max<std::int64_t>(size, 1);
     for (std::size_t i = spec[d].size(); i-- > 0; size *= axes_[spec[d][i]].axis.size)
       to = to + size * Affine::of(leads[spec[d][i]]);
     nest.inputs[0].push_back(Affine::of(local));
@@ -304,20 +306,30 @@ Batched Batcher::sweep(const Graph& graph, const Node& node, const Sweep& sweep,
   return made(to_.sweep(batched, std::move(values), graph[node.results[0]].name), varies);
 }
 
-ValueId Batcher::stacked(const Batched& value) {
-  const auto shards = static_cast<std::size_t>(std::count(value.varies.begin(), value.varies.end(), true));
-  if (shards == 0) return value.value;
-  const Type type = to_.type(value.value);
+namespace {
+
+// The same elements, with dimension `from` at place `to`.
+ValueId with_dimension_at(Builder& builder, ValueId value, std::size_t from, std::size_t to,
+                          const std::string& name) {
+  const Type type = builder.type(value);
   LoopNest nest = empty_nest();
   nest.inputs.emplace_back();
   for (std::size_t d = 0; d < type.rank(); ++d)
     nest.inputs[0].push_back(Affine::of(add_factor(nest, fmt::format("d{}", d), type.shape[d])));
   nest.output = nest.inputs[0];
-  const auto begin = nest.output.begin();
-  std::rotate(begin, begin + static_cast<std::ptrdiff_t>(shards),
-              begin + static_cast<std::ptrdiff_t>(shards) + 1);
+  const Affine moved = nest.output[from];
+  nest.output.erase(nest.output.begin() + static_cast<std::ptrdiff_t>(from));
+  nest.output.insert(nest.output.begin() + static_cast<std::ptrdiff_t>(to), moved);
+  return builder.nest(std::move(nest), {value}, type.dtype, name);
+}
+
+}  // namespace
+
+ValueId Batcher::stacked(const Batched& value) {
+  const auto shards = static_cast<std::size_t>(std::count(value.varies.begin(), value.varies.end(), true));
+  if (shards == 0) return value.value;
   const std::string name = to_.peek()[value.value].name + ".stack";
-  const ValueId stack = to_.nest(std::move(nest), {value.value}, type.dtype, name);
+  const ValueId stack = with_dimension_at(to_, value.value, shards, 0, name);
   tell(stack, value.varies, 1);
   return stack;
 }
@@ -326,15 +338,7 @@ Batched Batcher::unstacked(ValueId value, const std::vector<bool>& varies, const
   const auto shards = static_cast<std::size_t>(std::count(varies.begin(), varies.end(), true));
   if (shards == 0) return made(value, varies);
   tell(value, varies, 1);
-  const Type type = to_.type(value);
-  LoopNest nest = empty_nest();
-  nest.inputs.emplace_back();
-  for (std::size_t d = 0; d < type.rank(); ++d)
-    nest.inputs[0].push_back(Affine::of(add_factor(nest, fmt::format("d{}", d), type.shape[d])));
-  nest.output = nest.inputs[0];
-  const auto begin = nest.output.begin();
-  std::rotate(begin, begin + 1, begin + static_cast<std::ptrdiff_t>(shards) + 1);
-  return made(to_.nest(std::move(nest), {value}, type.dtype, name), varies);
+  return made(with_dimension_at(to_, value, 0, shards, name), varies);
 }
 
 // Carried values vary over what their first and all later ones do: the body is batched until that is known.

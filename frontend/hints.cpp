@@ -20,19 +20,20 @@ void for_each_entry(Reporter& reporter, const Yaml& node, Span owner, std::strin
     each(Named{node.keys[i].text, node.keys[i].span}, node.items[i]);
 }
 
+// `whole`: a rule may also say that a dimension is not split.
 void parse_rules(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner, const AxisNames& names,
-                 Hints& hints) {
+                 bool whole, DimRules& rules) {
   for_each_entry(reporter, node, owner, "a map of 'dimension: axis'", "the rule of dimension",
                  [&](const Named& key, const Yaml& item) {
                    if (!dims.contains(key.name))
                      reporter.error(key.span, fmt::format("unknown dimension {}", quoted(key.name)),
                                     did_you_mean(key.name, names_of(dims)));
                    const std::optional<DimSharding> dim = parse_dim_sharding(reporter, item, key.span, names);
-                   if (dim && dim->axes.empty())
+                   if (dim && dim->axes.empty() && (dim->open || !whole))
                      reporter.error(item.span, "a rule names the axes that split a dimension",
                                     "leave out dimensions that nothing is said about");
                    else if (dim)
-                     hints.rules.emplace_back(key.name, *dim);
+                     rules.emplace_back(key.name, *dim);
                  });
 }
 
@@ -183,11 +184,12 @@ Constraints parse_constraints(Reporter& reporter, const Fields& fields, const Re
   return constraints;
 }
 
-Hints parse_hints(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner,
+Hints parse_hints(Reporter& reporter, const Dims& dims, bool trains, const Yaml& node, Span owner,
                   const Resolve& resolve) {
   Hints hints;
-  const Fields fields(reporter, node, owner, "sharding",
-                      {"mesh!", "meshes", "rules", "tensors", "alike", "barriers", "explicit"});
+  const Fields fields(
+      reporter, node, owner, "sharding",
+      {"mesh!", "meshes", "rules", "gradients", "states", "tensors", "alike", "barriers", "explicit"});
   const Yaml* mesh = fields.get("mesh");
   if (mesh == nullptr) return hints;
   hints.mesh = parse_mesh(reporter, *mesh, fields.key_span("mesh"));
@@ -195,8 +197,17 @@ Hints parse_hints(Reporter& reporter, const Dims& dims, const Yaml& node, Span o
   bool clear = true;  // else what names axes is not judged
   if (const Yaml* meshes = fields.get("meshes"))
     clear = parse_meshes(reporter, *meshes, fields.key_span("meshes"), names);
-  if (const Yaml* rules = fields.get("rules"); rules != nullptr && clear)
-    parse_rules(reporter, dims, *rules, fields.key_span("rules"), names, hints);
+  const std::pair<std::string_view, DimRules*> sections[] = {
+      {"rules", &hints.rules}, {"gradients", &hints.gradients}, {"states", &hints.states}};
+  for (const auto& [section, rules] : sections) {
+    const Yaml* given = fields.get(section);
+    const bool training = rules != &hints.rules;
+    if (given != nullptr && training && !trains)
+      reporter.error(fields.key_span(section), fmt::format("without 'train' there are no {}", section),
+                     "rules speak of inputs and parameters");
+    else if (given != nullptr && clear)
+      parse_rules(reporter, dims, *given, fields.key_span(section), names, training, *rules);
+  }
   if (const Yaml* tensors = fields.get("tensors"); tensors != nullptr && clear)
     parse_tensors(reporter, *tensors, fields.key_span("tensors"), names, resolve, hints);
   hints.constraints = parse_constraints(reporter, fields, resolve);

@@ -4,6 +4,8 @@
 //     mesh: {data: 2, model: 4}
 //     meshes: {alt: {a: 4, b: 2}}              # the same devices; axes stand for parts of the first mesh's
 //     rules: {B: data, F: [model, data]}       # any declared dimension of that name
+//     gradients: {E: _}                        # the same of parameters' gradients; _ keeps one whole
+//     states: {E: data}                        # the same of the optimizer's states, in place of `rules`
 //     tensors: {wte: [model p1, _]}            # sharding_text.h
 //     alike: [[wq, wk, wv]]                    # split alike
 //     barriers: {x1: forward}                  # propagation does not pass: forward, backward or both
@@ -26,8 +28,9 @@ namespace shardc::frontend {
 // The values that a name stands for; none after a report.
 using Resolve = std::function<std::vector<InnerValue>(const Named&)>;
 
-// The section `sharding` of a model.
-Hints parse_hints(Reporter& reporter, const Dims& dims, const Yaml& node, Span owner, const Resolve& resolve);
+// The section `sharding` of a model, which may be trained.
+Hints parse_hints(Reporter& reporter, const Dims& dims, bool trains, const Yaml& node, Span owner,
+                  const Resolve& resolve);
 
 // The keys alike, barriers and explicit of a section.
 Constraints parse_constraints(Reporter& reporter, const Fields& fields, const Resolve& resolve);

@@ -219,7 +219,7 @@ class ModelReader {
 
   void read_sharding(Hints& hints) {
     if (const Yaml* node = section("sharding"))
-      hints = parse_hints(reporter_, dims_, *node, fields_.key_span("sharding"),
+      hints = parse_hints(reporter_, dims_, scope_.trains, *node, fields_.key_span("sharding"),
                           [&](const Named& name) { return values_called(name); });
     hints.manual = std::move(scope_.manual);
   }

@@ -232,7 +232,7 @@ class SpecReader {
     Affine result;
     for (const std::string& name : word) {
       const FactorId f = factor(name);
-      result = factors[*f].size * result + Affine::of(f);
+      result = with_minor(result, factors[*f].size, Affine::of(f));
     }
     return result;
   }

@@ -27,10 +27,13 @@ struct Constraints {
 };
 
 // Completed by propagation or by the planner.
+using DimRules = std::vector<std::pair<std::string, DimSharding>>;  // dimension name -> axes
 struct Hints {
   Mesh mesh;
-  std::vector<std::pair<std::string, DimSharding>> rules;  // dimension name -> axes
-  std::map<std::string, Sharding, std::less<>> tensors;    // by value name (block parameters: layer.wq)
+  DimRules rules;      // of inputs and parameters; gradients and states follow them
+  DimRules gradients;  // of parameters' gradients
+  DimRules states;     // of the optimizer's states, in place of `rules`
+  std::map<std::string, Sharding, std::less<>> tensors;  // by value name (block parameters: layer.wq)
   Constraints constraints;
   std::map<std::string, Sharding, std::less<>> manual;  // of the values of manual regions: not to be chosen
   bool empty() const { return rules.empty() && tensors.empty(); }

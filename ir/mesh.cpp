@@ -39,8 +39,10 @@ std::int64_t coordinate(const Mesh& mesh, const AxisRef& axis, std::int64_t devi
 }
 
 bool overlap(const AxisRef& a, const AxisRef& b) {
-  // A part covers the "digits" between pre and pre * size of the axis's index.
-  return a.axis == b.axis && a.pre < b.pre * b.size && b.pre < a.pre * a.size;
+  // A part covers the "digits" between pre and pre * size of the axis's index. Of 6 devices, halves (1)2 and
+  // pairs (3)2 have none in common, but no cut of the axis has both.
+  const bool apart = b.pre % (a.pre * a.size) == 0 || a.pre % (b.pre * b.size) == 0;
+  return a.axis == b.axis && !apart;
 }
 
 bool overlap(const AxisRef& a, const Axes& b) {

@@ -41,7 +41,7 @@ AxisRef whole(const Mesh& mesh, AxisId axis);
 std::int64_t ways(const Axes& axes);                            // product of sizes
 std::int64_t stride_of(const Mesh& mesh, const AxisRef& axis);  // in device numbers
 std::int64_t coordinate(const Mesh& mesh, const AxisRef& axis, std::int64_t device);
-bool overlap(const AxisRef& a, const AxisRef& b);  // share a part of one axis
+bool overlap(const AxisRef& a, const AxisRef& b);  // share a part of one axis, or cannot cut it both
 bool overlap(const AxisRef& a, const Axes& b);
 bool is_prefix(const Axes& prefix, const Axes& of);
 

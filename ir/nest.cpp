@@ -44,6 +44,19 @@ Affine substitute(const Affine& a, const std::vector<Affine>& by_factor) {
   return result;
 }
 
+Affine with_minor(const Affine& major, std::int64_t size, const Affine& minor) {
+  return std::max<std::int64_t>(size, 1) * major + minor;
+}
+
+std::pair<std::int64_t, std::int64_t> range_of(const Affine& a, const std::vector<Factor>& factors) {
+  std::int64_t low = a.offset, high = a.offset;
+  for (const Term& term : a.terms) {
+    const std::int64_t reach = term.coefficient * (factors[*term.factor].size - 1);
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
 bool LoopNest::operator==(const LoopNest& other) const {
   return factors == other.factors && inputs == other.inputs && output == other.output &&
          combine == other.combine && same(body, other.body);
@@ -65,15 +78,16 @@ std::vector<FactorId> LoopNest::reduced() const {
 
 std::vector<FactorId> compound(const LoopNest& nest, const Affine& dim, std::int64_t size) {
   if (dim.offset != 0) return {};
-  std::vector<Term> terms = dim.terms;  // minor to major; factors of size one below their neighbours
+  const auto places = [&](const Term& term) { return std::max<std::int64_t>(nest[term.factor].size, 1); };
+  std::vector<Term> terms = dim.terms;  // minor to major; factors of one place below their neighbours
   std::sort(terms.begin(), terms.end(), [&](const Term& a, const Term& b) {
-    return std::tuple(a.coefficient, nest[a.factor].size, b.factor) <
-           std::tuple(b.coefficient, nest[b.factor].size, a.factor);
+    return std::tuple(a.coefficient, places(a), b.factor) < std::tuple(b.coefficient, places(b), a.factor);
   });
-  std::int64_t product = 1;
+  std::int64_t step = 1, product = 1;
   std::vector<FactorId> factors;
   for (const Term& term : terms) {
-    if (term.coefficient != product) return {};
+    if (term.coefficient != step) return {};
+    step *= places(term);
     product *= nest[term.factor].size;
     factors.push_back(term.factor);
   }
@@ -83,12 +97,9 @@ std::vector<FactorId> compound(const LoopNest& nest, const Affine& dim, std::int
 }
 
 bool may_leave(const LoopNest& nest, const Affine& dim, std::int64_t size) {
-  std::int64_t low = dim.offset, high = dim.offset;
-  for (const Term& term : dim.terms) {
+  for (const Term& term : dim.terms)
     if (nest[term.factor].size == 0) return false;
-    const std::int64_t reach = term.coefficient * (nest[term.factor].size - 1);
-    (reach < 0 ? low : high) += reach;
-  }
+  const auto [low, high] = range_of(dim, nest.factors);
   return low < 0 || high >= size;
 }
 
@@ -168,15 +179,6 @@ class Tidier {
     return std::nullopt;
   }
 
-  std::pair<std::int64_t, std::int64_t> range(const Affine& a) const {
-    std::int64_t low = a.offset, high = a.offset;
-    for (const Term& term : a.terms) {
-      const std::int64_t reach = term.coefficient * (factors_[*term.factor].size - 1);
-      (reach < 0 ? low : high) += reach;
-    }
-    return {low, high};
-  }
-
   std::optional<bool> decided(const Expr& e) const {
     if (e->fn != Fn::Le && e->fn != Fn::Lt) return std::nullopt;
     const auto a = affine_of(e->args[0]), b = affine_of(e->args[1]);
@@ -184,7 +186,7 @@ class Tidier {
     for (const Affine* side : {&*a, &*b})
       for (const Term& term : side->terms)
         if (factors_[*term.factor].size == 0) return std::nullopt;
-    const auto [low, high] = range(*a + (-1) * *b);  // a <= b: at most 0; a < b: at most -1
+    const auto [low, high] = range_of(*a + (-1) * *b, factors_);  // a <= b: at most 0; a < b: at most -1
     const std::int64_t most = e->fn == Fn::Le ? 0 : -1;
     if (high <= most) return true;
     if (low > most) return false;

@@ -14,6 +14,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ir/expr.h"
@@ -48,6 +49,11 @@ Expr expression_of(const Affine& a);  // as an Int
 Affine operator+(const Affine& a, const Affine& b);
 Affine operator*(std::int64_t k, const Affine& a);
 Affine substitute(const Affine& a, const std::vector<Affine>& by_factor);
+// A step deeper into a compound: size * major + minor, for a minor part of `size` places. One of none counts
+// as of one, so that the dimension, which then has no elements, still has all its factors.
+Affine with_minor(const Affine& major, std::int64_t size, const Affine& minor);
+// The least and the greatest value; none of the factors is of size 0.
+std::pair<std::int64_t, std::int64_t> range_of(const Affine& a, const std::vector<Factor>& factors);
 
 using Access = std::vector<Affine>;  // one per dimension
 

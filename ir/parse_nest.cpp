@@ -57,7 +57,7 @@ LoopNest Parser::parse_nest(const Scope& scope, const TypeText& type, Node& node
       lexer_.fail(dim.token, "a dimension of a loop nest's result needs a factor, as i=4");
     Affine access;
     for (const Factor& factor : dim.factors)
-      access = factor.size * access + Affine::of(add_factor(nest, factor, dim.token));
+      access = with_minor(access, factor.size, Affine::of(add_factor(nest, factor, dim.token)));
     nest.nest.output.push_back(std::move(access));
   }
   const Lexer before = lexer_;

@@ -60,13 +60,13 @@ DimText Parser::parse_dim() {
     return dim;
   }
   dim.compound = lexer_.accept("(");
+  std::int64_t places = 1;  // a factor of size 0 counts as one of them, as in with_minor()
   do {
     const Token token = lexer_.peek();
     dim.factors.push_back(parse_factor());
     const std::int64_t size = dim.factors.back().size;
-    if (too_large(size, dim.size)) lexer_.fail(token, "this dimension is too large");
-    if (size == 0 && dim.factors.size() > 1)
-      lexer_.fail(token, "only the major factor of a dimension can have size 0");
+    if (too_large(size, places)) lexer_.fail(token, "this dimension is too large");
+    places *= std::max<std::int64_t>(size, 1);
     dim.size *= size;
   } while (dim.compound && !lexer_.accept(")"));
   return dim;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "ir/price.h"
+#include "passes/reshard_chains.h"
 
 namespace shardc::passes {
 namespace {
@@ -38,22 +39,6 @@ std::vector<bool> needed_for(const Graph& graph, const std::vector<ValueId>& roo
     for (ValueId operand : node.operands) needed[*operand] = true;
   }
   return needed;
-}
-
-// The tensor that a reshard began with: collectives and slices add ".all_gather" and so on to its name.
-std::string plain_name(std::string name) {
-  for (bool cut = true; cut;) {
-    cut = false;
-    for (std::string_view suffix :
-         {"all_reduce", "reduce_scatter", "all_gather", "all_to_all", "permute", "halo", "slice"})
-      if (const std::size_t at = name.rfind("." + std::string(suffix)); at != std::string::npos && at > 0) {
-        const std::string_view rest = std::string_view(name).substr(at + 1 + suffix.size());
-        if (rest.find_first_not_of(".0123456789") != std::string::npos) continue;
-        name.resize(at);
-        cut = true;
-      }
-  }
-  return name;
 }
 
 class Collector {
@@ -103,7 +88,7 @@ class Collector {
     const auto* collective = std::get_if<Collective>(&node.op);
     if (collective == nullptr) return;
     const Value& operand = graph[node.operands[0]];
-    found_.push_back({std::string(name_of(collective->kind)), plain_name(operand.name), node.place,
+    found_.push_back({std::string(name_of(collective->kind)), tensor_of(operand.name), node.place,
                       payload_bytes(*collective, operand, graph[node.results[0]]), times, phase, inside});
   }
 
@@ -227,12 +212,6 @@ Diagnostics check_expectations(const SpmdProgram& program, const std::vector<Exp
 
 namespace {
 
-bool is_slice(const Node& node) {
-  const auto* nest = std::get_if<LoopNest>(&node.op);
-  return nest != nullptr && nest->body->fn == Fn::Load && nest->combine == Combine::None &&
-         nest->inputs.size() == 1 && nest->inputs[0] == nest->output;
-}
-
 bool moves(const Node& node) {
   const auto* collective = std::get_if<Collective>(&node.op);
   if (collective == nullptr) return false;
@@ -247,54 +226,33 @@ class ReshardFinder {
       : mesh_(mesh), told_(told), manual_(manual), errors_(errors) {}
 
   void walk(const Graph& graph) {
-    const std::vector<NodeId> made_by = producers(graph);
-    const std::vector<std::vector<NodeId>> read_by = users(graph);
+    const ReshardChains chains(graph);
     for (const Node& node : graph.nodes) {
       if (const auto* repeat = std::get_if<Repeat>(&node.op)) walk(*repeat->body);
-      if (moves(node)) judge(graph, node, made_by, read_by);
+      if (moves(node)) judge(graph, chains, node);
     }
   }
 
  private:
-  static bool carries_on(const Node& node) {
-    return std::holds_alternative<Collective>(node.op) || is_slice(node);
-  }
-
   // Speaks once for each chain of steps, at its last collective that moves something.
-  void judge(const Graph& graph, const Node& node, const std::vector<NodeId>& made_by,
-             const std::vector<std::vector<NodeId>>& read_by) {
-    ValueId first = node.operands[0], last = node.results[0];
-    while (made_by[*first].valid() && carries_on(graph[made_by[*first]]) && same(graph, node, first))
-      first = graph[made_by[*first]].operands[0];
-    const Node* reader = reader_of(graph, read_by, last);
-    while (reader != nullptr && carries_on(*reader) && same(graph, node, reader->results[0])) {
-      if (moves(*reader)) return;
-      last = reader->results[0];
-      reader = reader_of(graph, read_by, last);
-    }
-    const Value &from = graph[first], &to = graph[last];
-    const std::string name = plain_name(from.name);
-    if (manual_.contains(name) || (reader != nullptr && manual_.contains(graph[reader->results[0]].name)))
+  void judge(const Graph& graph, const ReshardChains& chains, const Node& node) {
+    const ReshardChain chain = chains.of(node);
+    const auto at = std::find(chain.steps.begin(), chain.steps.end(), &node);
+    if (std::any_of(at + 1, chain.steps.end(), [](const Node* step) { return moves(*step); })) return;
+    const Value &from = graph[chain.from], &to = graph[chain.to];
+    const std::string name = tensor_of(from.name);
+    if (manual_.contains(name) ||
+        (chain.reader != nullptr && manual_.contains(graph[chain.reader->results[0]].name)))
       return;
-    if (asked_for(name, to.sharding) ||
-        (reader != nullptr && elementwise(*reader) && told_.contains(graph[reader->results[0]].name)))
+    if (asked_for(name, to.sharding) || (chain.reader != nullptr && elementwise(*chain.reader) &&
+                                         told_.contains(graph[chain.reader->results[0]].name)))
       return;
-    const std::string consumer =
-        reader == nullptr ? "an output" : "'" + plain_name(graph[reader->results[0]].name) + "'";
     errors_.push_back(error_at(
         node.place,
         fmt::format("'{}' is resharded from {} to {} for {}, by {}", name, to_string(mesh_, from.sharding),
-                    to_string(mesh_, to.sharding), consumer, name_of(std::get<Collective>(node.op).kind)),
+                    to_string(mesh_, to.sharding), reader_of(graph, chain),
+                    name_of(std::get<Collective>(node.op).kind)),
         "explicit: true allows what sharding.tensors asks for; give one of the two a sharding there"));
-  }
-
-  static bool same(const Graph& graph, const Node& node, ValueId other) {
-    return plain_name(graph[node.operands[0]].name) == plain_name(graph[other].name);
-  }
-
-  static const Node* reader_of(const Graph& graph, const std::vector<std::vector<NodeId>>& read_by,
-                               ValueId value) {
-    return read_by[*value].empty() ? nullptr : &graph[read_by[*value].front()];
   }
 
   static bool elementwise(const Node& node) {

@@ -6,7 +6,6 @@
 
 #include "ir/support/check.h"
 #include "passes/optimize.h"
-#include "passes/simplify.h"
 #include "passes/tape.h"
 
 namespace shardc::passes {
@@ -108,10 +107,10 @@ ValueId join_batch(Builder& to, ValueId stacked, const std::string& name) {
 
 class Step {
  public:
-  Step(const Graph& graph, const Train& train, ValueId loss)
-      : graph_(graph), train_(train), loss_(loss), to_(graph.name) {}
+  Step(const Graph& graph, const Train& train, ValueId loss, const DifferentiateOptions& options)
+      : graph_(graph), train_(train), loss_(loss), options_(options), to_(graph.name) {}
 
-  Result<Graph> build(const DifferentiateOptions& options) {
+  Result<Graph> build() {
     if (train_.microbatches == 1)
       whole_batch();
     else if (Diagnostics errors = microbatches(); !errors.empty())
@@ -122,12 +121,12 @@ class Step {
       if (!trainable(graph_, graph_.args[i])) continue;
       trained.push_back({static_cast<std::int32_t>(i), args_[i], gradients_[next++],
                          stacked_depth(graph_, graph_.args[i].value)});
-      if (options.gradients_as_outputs)
+      if (options_.gradients_as_outputs)
         to_.output({graph_[graph_.args[i].value].name, trained.back().gradient, Output::Role::Gradient,
                     trained.back().arg});
     }
     add_optimizer(to_, train_.optimizer, trained);
-    return simplify(to_.finish());
+    return simplify(to_.finish(), options_.keep);
   }
 
  private:
@@ -200,7 +199,7 @@ class Step {
 
     Repeat repeat{n, false, static_cast<std::int32_t>(carried.size()),
                   static_cast<std::int32_t>(stacked.size()),
-                  std::make_shared<const Graph>(simplify(body.finish()))};
+                  std::make_shared<const Graph>(simplify(body.finish(), options_.keep))};
     std::vector<ValueId> operands = carried;
     operands.insert(operands.end(), stacked.begin(), stacked.end());
     operands.insert(operands.end(), shared.begin(), shared.end());
@@ -216,6 +215,7 @@ class Step {
   const Graph& graph_;
   const Train& train_;
   ValueId loss_;
+  const DifferentiateOptions& options_;
   Builder to_;
   std::vector<ValueId> args_;       // in the new graph
   std::vector<ValueId> gradients_;  // per trainable argument
@@ -225,7 +225,7 @@ class Step {
 
 Result<Graph> differentiate(const Graph& graph, const Train& train, const DifferentiateOptions& options) {
   TRY(const ValueId loss, loss_of(graph, train.loss));
-  return Step(graph, train, loss).build(options);
+  return Step(graph, train, loss, options).build();
 }
 
 Graph optimizer_step(const Graph& graph, const Train& train) {

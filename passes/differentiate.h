@@ -8,11 +8,13 @@
 
 #include "ir/graph.h"
 #include "ir/support/result.h"
+#include "passes/simplify.h"
 
 namespace shardc::passes {
 
 struct DifferentiateOptions {
   bool gradients_as_outputs = false;  // adds Output::Role::Gradient, for comparisons
+  Names keep = {};                    // values that somebody speaks of (simplify.h)
 };
 
 // `graph` is the graph of one microbatch.

@@ -4,11 +4,12 @@
 //   %y: f32[4, 8] = softmax(%x, axis=-1)   becomes   %y.max, %y.exp, %y.sum and %y, four nests
 #pragma once
 
-#include "ir/graph.h"
+#include "passes/simplify.h"
 
 namespace shardc::passes {
 
 // Without `training`, calls of ops that are for training only (dropout) give their first operand.
-Graph lower(const Graph& graph, bool training = true);
+// An op may give an operand as it is: a result called as in `keep` is a copy of it then.
+Graph lower(const Graph& graph, bool training = true, const Names& keep = {});
 
 }  // namespace shardc::passes

@@ -7,6 +7,7 @@
 #include "ir/price.h"
 #include "ir/verify.h"
 #include "passes/buffers.h"
+#include "passes/default_rules.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
 #include "passes/mix_precision.h"
@@ -15,15 +16,41 @@
 
 namespace shardc::passes {
 
+Names named_in(const Hints& hints) {
+  Names names;
+  for (const auto& [name, sharding] : hints.tensors) names.insert(name);
+  for (const auto& [name, barrier] : hints.constraints.barriers) names.insert(name);
+  for (const std::vector<std::string>& group : hints.constraints.alike)
+    names.insert(group.begin(), group.end());
+  return names;
+}
+
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options) {
   expect_valid(verify(model.graph), "model graph");
-  Graph forward = simplify(lower(model.graph, !model.train.loss.empty()));
-  if (model.train.precision == "bf16-mixed") forward = simplify(mix_precision(forward));
+  const Names keep = named_in(model.hints);
+  Graph forward = simplify(lower(model.graph, !model.train.loss.empty(), keep), keep);
+  if (model.train.precision == "bf16-mixed") forward = simplify(mix_precision(forward), keep);
   expect_valid(verify_lowered(forward), "lowered graph");
-  if (model.train.loss.empty()) return Prepared{forward, forward};
-  TRY(Graph step, differentiate(forward, model.train, options));
+  if (model.train.loss.empty()) return Prepared{forward, forward, {}};
+  TRY(Graph step, differentiate(forward, model.train, {true, keep}));
+  std::map<std::string, std::string, std::less<>> gradients;
+  for (const Output& output : step.outputs)
+    if (output.role == Output::Role::Gradient) gradients.emplace(output.name, step[output.value].name);
+  if (!options.gradients_as_outputs)
+    std::erase_if(step.outputs, [](const Output& o) { return o.role == Output::Role::Gradient; });
   expect_valid(verify_lowered(step), "training graph");
-  return Prepared{std::move(forward), std::move(step)};
+  return Prepared{std::move(forward), std::move(step), std::move(gradients)};
+}
+
+Seeds wishes_of(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
+  Seeds seeds = fixed_seeds(hints, mesh);
+  add_training_rules(hints, prepared.step, prepared.gradients, mesh, seeds);
+  return hints.empty() ? seeds : seeds_from(hints, prepared.step, mesh, std::move(seeds));
+}
+
+Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh) {
+  Seeds seeds = wishes_of(hints, prepared, mesh);
+  return hints.empty() ? default_rules(prepared.forward, mesh, std::move(seeds)) : seeds;
 }
 
 namespace {

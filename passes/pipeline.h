@@ -1,6 +1,9 @@
 // The list of passes, from a model to a local program: read it as a table of contents.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "ir/buffers.h"
 #include "ir/cluster.h"
 #include "ir/graph.h"
@@ -14,8 +17,16 @@ namespace shardc::passes {
 struct Prepared {
   Graph forward;  // of one microbatch
   Graph step;     // what one step runs: the training step, or `forward`
+  // By parameter, the value of the step that holds its whole gradient.
+  std::map<std::string, std::string, std::less<>> gradients;
 };
+Names named_in(const Hints& hints);  // the values that the hints speak of; they are kept
 Result<Prepared> prepare(const Model& model, const DifferentiateOptions& options = {});
+
+// What the user says about the step on a mesh.
+Seeds wishes_of(const Hints& hints, const Prepared& prepared, const Mesh& mesh);
+// The same and, where it says nothing about inputs and parameters, the default rules.
+Seeds seeds_for(const Hints& hints, const Prepared& prepared, const Mesh& mesh);
 
 // The step's graph with a sharding on every value. The forward graph decides for all that it has;
 // gradients and optimizer states then follow. `why` receives the origins of the step, then those of the

@@ -454,22 +454,55 @@ Seeds fixed_seeds(const Hints& hints, const Mesh& mesh) {
   return seeds;
 }
 
-Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh) {
-  Seeds seeds = fixed_seeds(hints, mesh);
-  for (const Arg& arg : graph.args) {
-    Seed seed{Sharding::replicated_of(graph[arg.value].type.rank(), true), ""};
-    for (std::size_t d = 0; d < std::min(arg.dims.size(), seed.sharding.dims.size()); ++d)
-      for (const auto& [name, rule] : hints.rules) {
-        if (name != arg.dims[d]) continue;
-        DimSharding& dim = seed.sharding.dims[d];
-        dim.priority = rule.priority;
-        for (const AxisRef& ref : translate(rule.axes, hints.mesh, mesh)) {
-          if (seed.sharding.uses(ref)) continue;
-          dim.axes.push_back(ref);
-          seed.reason += fmt::format("{}sharding.rules.{}", seed.reason.empty() ? "the rule " : " or ", name);
-        }
+namespace {
+
+// What the rules of one section ("rules") say about a tensor whose dimensions have these names; nothing where
+// they do not speak of it.
+std::optional<Seed> seed_by(const DimRules& rules, std::string_view section, const Mesh& from,
+                            const std::vector<std::string>& dims, std::size_t rank, const Mesh& mesh) {
+  Seed seed{Sharding::replicated_of(rank, true), ""};
+  for (std::size_t d = 0; d < std::min(dims.size(), rank); ++d)
+    for (const auto& [name, rule] : rules) {
+      if (name != dims[d]) continue;
+      DimSharding& dim = seed.sharding.dims[d];
+      dim.priority = rule.priority;
+      dim.open = dim.open && !rule.axes.empty();
+      bool speaks = !dim.open;
+      for (const AxisRef& ref : translate(rule.axes, from, mesh)) {
+        if (seed.sharding.uses(ref)) continue;
+        dim.axes.push_back(ref);
+        speaks = true;
       }
-    if (!seed.reason.empty()) seeds.tensors.emplace(graph[arg.value].name, std::move(seed));
+      if (speaks)
+        seed.reason +=
+            fmt::format("{}sharding.{}.{}", seed.reason.empty() ? "the rule " : " or ", section, name);
+    }
+  if (seed.reason.empty()) return std::nullopt;
+  return seed;
+}
+
+}  // namespace
+
+void add_training_rules(const Hints& hints, const Graph& step,
+                        const std::map<std::string, std::string, std::less<>>& gradients, const Mesh& mesh,
+                        Seeds& seeds) {
+  for (const Arg& arg : step.args) {
+    const Value& value = step[arg.value];
+    const auto add = [&](const DimRules& rules, std::string_view section, const std::string& name) {
+      if (auto seed = seed_by(rules, section, hints.mesh, arg.dims, value.type.rank(), mesh))
+        seeds.tensors.emplace(name, std::move(*seed));
+    };
+    if (arg.role == Arg::Role::State) add(hints.states, "states", value.name);
+    if (const auto gradient = gradients.find(value.name); gradient != gradients.end())
+      add(hints.gradients, "gradients", gradient->second);
+  }
+}
+
+Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh, Seeds seeds) {
+  for (const Arg& arg : graph.args) {
+    const Value& value = graph[arg.value];
+    if (auto seed = seed_by(hints.rules, "rules", hints.mesh, arg.dims, value.type.rank(), mesh))
+      seeds.tensors.emplace(value.name, std::move(*seed));
   }
   for (const auto& [name, hint] : hints.tensors) {
     seeds.tensors.insert_or_assign(

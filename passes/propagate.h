@@ -37,9 +37,13 @@ struct Seeds {
 Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Provenance* why = nullptr);
 
 // Seeds from a model's hints, for a mesh that need not be the one they were written for: axes go by name, and
-// an axis that the mesh does not have counts as one of size 1.
-Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh);
+// an axis that the mesh does not have counts as one of size 1. `seeds` are what holds before `hints.rules`.
+Seeds seeds_from(const Hints& hints, const Graph& graph, const Mesh& mesh, Seeds seeds = {});
 // What holds with any rules and tensors: constraints, and the values of manual regions.
 Seeds fixed_seeds(const Hints& hints, const Mesh& mesh);
+// What the hints say about states and gradients, the latter by parameter, of a training step.
+void add_training_rules(const Hints& hints, const Graph& step,
+                        const std::map<std::string, std::string, std::less<>>& gradients, const Mesh& mesh,
+                        Seeds& seeds);
 
 }  // namespace shardc::passes

@@ -82,7 +82,7 @@ std::vector<bool> needed_values(const Graph& graph) {
 }
 
 // A repeat without the stacked results that nobody reads.
-Node prune(const Node& node, const std::vector<bool>& needed) {
+Node prune(const Node& node, const std::vector<bool>& needed, const Names& keep) {
   Node pruned = node;
   Repeat& repeat = std::get<Repeat>(pruned.op);
   Graph body = *repeat.body;
@@ -94,13 +94,14 @@ Node prune(const Node& node, const std::vector<bool>& needed) {
     pruned.results.push_back(node.results[i]);
   }
   body.outputs = std::move(outputs);
-  repeat.body = std::make_shared<const Graph>(simplify(body));
+  repeat.body = std::make_shared<const Graph>(simplify(body, keep));
   return pruned;
 }
 
 class Simplifier {
  public:
-  explicit Simplifier(const Graph& graph) : graph_(graph), r_(graph), needed_(needed_values(graph)) {}
+  Simplifier(const Graph& graph, const Names& keep)
+      : graph_(graph), keep_(keep), r_(graph), needed_(needed_values(graph)) {}
 
   Graph run() {
     for (const Node& node : graph_.nodes) {
@@ -110,7 +111,7 @@ class Simplifier {
       if (const auto* nest = std::get_if<LoopNest>(&node.op))
         add_nest(node, without_units(*nest));
       else if (std::holds_alternative<Repeat>(node.op))
-        r_.copy(prune(node, needed_));
+        r_.copy(prune(node, needed_, keep_));
       else
         r_.copy(node);
     }
@@ -119,11 +120,12 @@ class Simplifier {
 
  private:
   void add_nest(const Node& node, LoopNest nest) {
+    const Value& result = graph_[node.results[0]];
+    if (keep_.contains(result.name)) return copy(node, std::move(nest));
     if (is_copy(graph_, node, nest)) {
       r_.map(node.results[0], r_[node.operands[0]]);
       return;
     }
-    const Value& result = graph_[node.results[0]];
     auto& same = known_[key_of(nest, r_[node.operands], result.type)];
     for (const auto& [other, its] : same) {
       const Value& twin = graph_[other->results[0]];
@@ -134,12 +136,17 @@ class Simplifier {
       }
     }
     same.emplace_back(&node, nest);
+    copy(node, std::move(nest));
+  }
+
+  void copy(const Node& node, LoopNest nest) {
     Node lean = node;
     lean.op = std::move(nest);
     r_.copy(lean);
   }
 
   const Graph& graph_;
+  const Names& keep_;
   Rewriter r_;
   std::vector<bool> needed_;
   std::unordered_map<std::size_t, std::vector<std::pair<const Node*, LoopNest>>> known_;
@@ -147,6 +154,6 @@ class Simplifier {
 
 }  // namespace
 
-Graph simplify(const Graph& graph) { return Simplifier(graph).run(); }
+Graph simplify(const Graph& graph, const Names& keep) { return Simplifier(graph, keep).run(); }
 
 }  // namespace shardc::passes

@@ -3,10 +3,16 @@
 // after every pass that builds nodes mechanically.
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "ir/graph.h"
 
 namespace shardc::passes {
 
-Graph simplify(const Graph& graph);
+using Names = std::set<std::string, std::less<>>;
+
+// Copies and repetitions called as in `keep` stay, in the bodies of repeats too: somebody speaks of them.
+Graph simplify(const Graph& graph, const Names& keep = {});
 
 }  // namespace shardc::passes

@@ -59,7 +59,7 @@ class Target {
     auto both = [&](Expr c) { all = all ? apply(Fn::And, {all, std::move(c)}) : std::move(c); };
     for (const auto& [factor, affine] : solved_) {
       if (harmless[*factor]) continue;
-      const auto [low, high] = range(affine);
+      const auto [low, high] = range_of(affine, factors_);
       const Expr value = expression_of(compress(affine));
       if (low < 0) both(le(integer(0), value));
       if (high >= nest_[factor].size) both(lt(value, integer(nest_[factor].size)));
@@ -198,15 +198,6 @@ class Target {
   void pin(const Affine& rest) {
     for (const Term& other : rest.terms)
       if (*other.factor < pinned_.size()) pinned_[*other.factor] = true;
-  }
-
-  std::pair<std::int64_t, std::int64_t> range(const Affine& a) const {
-    std::int64_t low = a.offset, high = a.offset;
-    for (const Term& term : a.terms) {
-      const std::int64_t reach = term.coefficient * (factors_[*term.factor].size - 1);
-      (reach < 0 ? low : high) += reach;
-    }
-    return {low, high};
   }
 
   FactorId compressed(FactorId factor) const {

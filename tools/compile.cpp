@@ -54,6 +54,7 @@ Command add_compile(CLI::App& app) {
   return [f]() -> Result<int> {
     const Stopwatch watch;
     TRY(const Built built, build(f->request));
+    say(built.remarks);
     const double search_seconds = watch.seconds();
     TRY(const Done written, f->form == "exe" ? write_executable(built, f->request.compile, f->out)
                                              : write_form(built, f->request.compile, f->form, f->out));

@@ -17,18 +17,13 @@
 #include "ir/price.h"
 #include "passes/condense.h"
 #include "passes/contracts.h"
-#include "passes/default_rules.h"
+#include "passes/priorities.h"
+#include "passes/remarks.h"
 #include "passes/separable.h"
 #include "planner/search.h"
 
 namespace shardc::tools {
 namespace {
-
-passes::Seeds seeds_for(const Model& model, const passes::Prepared& prepared, const Mesh& mesh) {
-  if (model.hints.empty())
-    return passes::default_rules(prepared.forward, mesh, passes::fixed_seeds(model.hints, mesh));
-  return passes::seeds_from(model.hints, prepared.step, mesh);
-}
 
 planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds,
                             const Cluster& cluster) {
@@ -93,8 +88,7 @@ Result<Done> add_pin(const std::string& text, const Graph& step, const Mesh& mes
 // The user's word on a mesh, without default rules.
 Result<passes::Seeds> wishes_for(const Request& request, const Model& model, const passes::Prepared& prepared,
                                  const Mesh& mesh) {
-  passes::Seeds seeds = model.hints.empty() ? passes::fixed_seeds(model.hints, mesh)
-                                            : passes::seeds_from(model.hints, prepared.step, mesh);
+  passes::Seeds seeds = passes::wishes_of(model.hints, prepared, mesh);
   for (const std::string& pin : request.pins) {
     TRY(const Done added, add_pin(pin, prepared.step, mesh, seeds));
     static_cast<void>(added);
@@ -140,11 +134,19 @@ passes::Seeds seeds_of(const Plan& plan) {
   return seeds;
 }
 
-// What a plan needs beside its decisions about arguments to lead to the same program.
-void add_hints(Plan& plan, const Model& model, const passes::Seeds& seeds) {
+// What a plan needs beside its decisions about arguments to lead to the same program. It names no values that
+// the step does not have.
+void add_hints(Plan& plan, const Model& model, const passes::Prepared& prepared, const passes::Seeds& seeds) {
+  std::map<std::string, std::set<std::size_t>> known;
+  add_ranks(prepared.step, known);
+  passes::add_priorities(prepared, plan.mesh, seeds, plan.tensors);
+  const auto unknown = [&](const std::string& name) { return !known.contains(name); };
   for (const auto& [name, seed] : seeds.tensors)
-    if (!model.hints.manual.contains(name)) plan.tensors.emplace(name, seed.sharding);
+    if (!unknown(name) && !model.hints.manual.contains(name)) plan.tensors.emplace(name, seed.sharding);
   plan.constraints = seeds.constraints;
+  std::erase_if(plan.constraints.barriers, [&](const auto& entry) { return unknown(entry.first); });
+  for (std::vector<std::string>& group : plan.constraints.alike) std::erase_if(group, unknown);
+  std::erase_if(plan.constraints.alike, [](const auto& group) { return group.size() < 2; });
   if (plan.expect.empty()) plan.expect = model.expect;
 }
 
@@ -237,7 +239,7 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
   planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster);
   planner::recount(plan, cluster, candidate);
-  add_hints(plan, model, seeds);
+  add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
                std::move(prepared),
                std::move(plan),
@@ -245,7 +247,8 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)},
                std::move(decision.trial),
-               cluster.device.memory};
+               cluster.device.memory,
+               {}};
 }
 
 Result<Built> decide(const Request& request) {
@@ -288,7 +291,7 @@ Result<Built> decide(const Request& request) {
     } else {
       TRY(mesh, frontend::parse_mesh(request.mesh));
     }
-    seeds = seeds_for(model, prepared, mesh);
+    seeds = passes::seeds_for(model.hints, prepared, mesh);
   }
   if (request.ranks != 0 && request.ranks != mesh.devices())
     return error_at({}, fmt::format("--ranks {} disagrees with the mesh {}, which has {} devices",
@@ -302,7 +305,7 @@ Result<Built> decide(const Request& request) {
     plan.microbatches = given->microbatches;
     plan.recompute = given->recompute;
   }
-  add_hints(plan, model, seeds);
+  add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
                std::move(prepared),
                std::move(plan),
@@ -310,7 +313,8 @@ Result<Built> decide(const Request& request) {
                std::move(candidate.sharded),
                {std::move(candidate.program), std::move(candidate.buffers)},
                {},
-               0};
+               0,
+               {}};
 }
 
 // The lines that diagnostics about the model speak of.
@@ -341,6 +345,9 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
 
 Result<Built> build(const Request& request) {
   TRY(Built built, decide(request));
+  built.remarks = passes::remark_unused(passes::named_in(built.model.hints), built.prepared.step);
+  const Diagnostics gathers = passes::remark_gathers(built.local.program, built.model.hints.manual);
+  built.remarks.insert(built.remarks.end(), gathers.begin(), gathers.end());
   if (request.lenient) return built;
   Diagnostics errors = check_contracts(built, request.model);
   if (!errors.empty()) return errors;

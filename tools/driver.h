@@ -38,6 +38,7 @@ struct Built {
   passes::LocalProgram local;
   std::optional<planner::Trial> trial;  // of the search that made the plan
   std::int64_t memory = 0;              // of a device, for the search; 0: no limit
+  Diagnostics remarks;                  // what is worth knowing, and no mistake
 };
 
 // The machine that this runs on, as a cluster of `devices` ranks: sizes read, speeds assumed.

@@ -65,7 +65,10 @@ Result<std::string> stage_of(const Flags& f) {
   TRY(const Built built, build(f.request));
   if (!f.explain.empty()) return explanation_of(f, built);
   if (f.at == "sharded") return formatted(SpmdProgram{built.plan.mesh, built.sharded}, f.format);
-  if (f.at == "spmd") return formatted(built.local.program, f.format);
+  if (f.at == "spmd") {
+    say(built.remarks);
+    return formatted(built.local.program, f.format);
+  }
   if (f.at == "cpp") return emit(built);
   return compile_generated(built, f.request.compile,
                            f.at == "llvm" ? codegen::Emit::LlvmIr : codegen::Emit::Assembly);

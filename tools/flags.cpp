@@ -50,6 +50,10 @@ bool launched_as_root() {
   return true;
 }
 
+void say(const Diagnostics& remarks) {
+  if (launched_as_root()) std::fputs(render(remarks).c_str(), stderr);
+}
+
 std::string default_data(const Model& model, const std::string& path) {
   bool tokens = false, targets = false;
   for (const Arg& arg : model.graph.args) {

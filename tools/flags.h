@@ -24,7 +24,8 @@ void add_run_flags(CLI::App& app, RunFlags& flags);
 
 // Under mpirun the job's size says how many ranks there are.
 void adopt_launcher(Request& request, runtime::Backend backend);
-bool launched_as_root();  // the process that speaks: rank 0 of an MPI job, or the only one
+bool launched_as_root();               // the process that speaks: rank 0 of an MPI job, or the only one
+void say(const Diagnostics& remarks);  // on standard error, where this process speaks
 
 // A language model over bytes, and no data given: it reads the files beside the model.
 std::string default_data(const Model& model, const std::string& path);

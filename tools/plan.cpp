@@ -82,6 +82,7 @@ Command add_plan(CLI::App& app) {
   return [f]() -> Result<int> {
     const Stopwatch watch;
     TRY(const Built built, build(f->request));
+    say(built.remarks);
     if (!f->out.empty()) {
       TRY(const Done written, write_or_print(f->out, frontend::print(built.plan)));
       static_cast<void>(written);

@@ -42,6 +42,7 @@ Command add_run(CLI::App& app) {
     const Stopwatch watch;
     adopt_launcher(f->request, f->options.backend);
     TRY(const Built built, build(f->request));
+    if (!f->quiet) say(built.remarks);
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     f->options.compile_seconds = watch.seconds();
     if (f->options.data.empty()) f->options.data = default_data(built.model, f->request.model);
@@ -61,6 +62,7 @@ Command add_check(CLI::App& app) {
     f->request.gradients = true;
     adopt_launcher(f->request, f->options.backend);
     TRY(const Built built, build(f->request));
+    say(built.remarks);
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     const runtime::RunOptions& o = f->options;
     Comparison c;

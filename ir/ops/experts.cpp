@@ -91,7 +91,8 @@ ValueId slots_of(Builder& b, ValueId experts, const Experts& e) {
   const Affine group = Affine::of(factor(0));
   LoopNest hits = loops_over({e.groups, e.choices, e.tokens, e.experts});
   hits.inputs = {{group, Affine::of(factor(2)), Affine::of(factor(1))}};
-  hits.output = {group, e.tokens * Affine::of(factor(1)) + Affine::of(factor(2)), Affine::of(factor(3))};
+  hits.output = {group, with_minor(Affine::of(factor(1)), e.tokens, Affine::of(factor(2))),
+                 Affine::of(factor(3))};
   hits.body = convert(eq(x(0), index_of(factor(3))), Kind::Bool, Kind::Int);
   const ValueId hit = b.nest(std::move(hits), {experts}, DType::I32, "hit");
   const ValueId count = b.sweep({.kind = Sweep::Kind::Recurrence, .dim = 1}, {hit}, "count");
@@ -102,7 +103,7 @@ ValueId slots_of(Builder& b, ValueId experts, const Experts& e) {
   places.body = x(0) * x(1);
   const ValueId place = b.nest(std::move(places), {hit, count}, DType::I32, "place");  // counted from 1
   LoopNest slots = loops_over({e.groups, e.tokens, e.choices});
-  slots.inputs = {straight(3), {group, e.tokens * Affine::of(factor(2)) + Affine::of(factor(1))}};
+  slots.inputs = {straight(3), {group, with_minor(Affine::of(factor(2)), e.tokens, Affine::of(factor(1)))}};
   slots.body =
       where(le(x(1), integer(e.capacity)), x(0) * integer(e.capacity) + x(1) - integer(1), integer(-1));
   return b.nest(std::move(slots), {experts, place}, DType::I32, "slots");

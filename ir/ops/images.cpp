@@ -127,8 +127,8 @@ LoopNest convolve(const Convolution& c, std::int64_t batch) {
   const FactorId n = loop("n", batch), i = loop("i", c.in);
   Affine group, from, to;  // channels of x and y; groups of one channel, and single groups, are plain
   if (c.groups > 1) group = Affine::of(loop("g", c.groups));
-  from = c.groups > 1 && c.in == 1 ? group : c.in * group + Affine::of(i);
-  to = c.groups > 1 && c.out == 1 ? group : c.out * group + Affine::of(loop("o", c.out));
+  from = c.groups > 1 && c.in == 1 ? group : with_minor(group, c.in, Affine::of(i));
+  to = c.groups > 1 && c.out == 1 ? group : with_minor(group, c.out, Affine::of(loop("o", c.out)));
   nest.output = {Affine::of(n), to};
   image = {Affine::of(n), from};
   weights = {to, Affine::of(i)};
@@ -321,10 +321,6 @@ Values expand_group_norm(Builder& b, const Args& args) {
                .count = elements_of(type.shape) / std::max<std::int64_t>(groups * type.shape[0], 1)};
   return normalize_by(b, args, n, std::nullopt, std::nullopt);
 }
-
-}  // namespace
-
-namespace {
 
 std::vector<OpDef> windows() {
   constexpr std::string_view kConv = "x, w, b?, stride=1, padding=0, dilation=1, groups=1";

@@ -130,7 +130,7 @@ ValueId in_chunks(Builder& b, ValueId v, std::int64_t chunks, std::int64_t place
   LoopNest nest = loops_over(shape);
   Access access = straight(shape.size());
   access.erase(access.begin() + 2);
-  access[1] = places * Affine::of(factor(1)) + Affine::of(factor(2));
+  access[1] = with_minor(Affine::of(factor(1)), places, Affine::of(factor(2)));
   nest.inputs = {std::move(access)};
   return b.nest(std::move(nest), {v}, type.dtype, name);
 }

@@ -74,10 +74,17 @@ Diagnostic error_at(Place place, std::string message, std::string hint) {
   return {std::move(place), std::move(message), std::move(hint), {}};
 }
 
+Diagnostic remark_at(Place place, std::string message, std::string hint) {
+  Diagnostic remark = error_at(std::move(place), std::move(message), std::move(hint));
+  remark.mistake = false;
+  remark.remark = true;
+  return remark;
+}
+
 std::string render(const Diagnostic& d) {
   std::string text = d.place.file;
   if (d.place.line > 0) text += fmt::format(":{}:{}", d.place.line, d.place.column);
-  text += fmt::format("{}error: {}\n", text.empty() ? "" : ": ", d.message);
+  text += fmt::format("{}{}: {}\n", text.empty() ? "" : ": ", d.remark ? "remark" : "error", d.message);
   if (d.place.line > 0 && !d.source_line.empty()) text += excerpt(d);
   if (!d.hint.empty()) text += fmt::format("hint: {}\n", d.hint);
   return text;

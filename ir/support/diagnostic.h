@@ -1,4 +1,4 @@
-// What a user did wrong, where, what was expected, and what was probably meant.
+// What a user did wrong, where, what was expected, and what was probably meant; or what is worth knowing.
 //
 // A diagnostic is a value: nothing is printed here. It renders as
 //
@@ -29,11 +29,14 @@ struct Diagnostic {
   std::string hint;         // what to do about it; may be empty
   std::string source_line;  // the text of place.line; may be empty
   bool mistake = true;      // false: nothing is wrong with the input, but the answer to the question is no
+  bool remark = false;      // nothing is wrong at all
 };
 
 using Diagnostics = std::vector<Diagnostic>;
 
 Diagnostic error_at(Place place, std::string message, std::string hint = {});
+
+Diagnostic remark_at(Place place, std::string message, std::string hint = {});
 
 std::string render(const Diagnostic& diagnostic);
 std::string render(const Diagnostics& diagnostics);

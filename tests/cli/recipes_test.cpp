@@ -18,7 +18,8 @@ TEST_P(Recipe, KeepsItsContract) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, Recipe,
-                         ::testing::Values("gspmd", "megatron", "megatron-sequence", "dsp", "gshard"),
+                         ::testing::Values("gspmd", "megatron", "megatron-sequence", "dsp", "gshard", "zero1",
+                                           "zero2", "zero3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)
@@ -66,6 +67,56 @@ TEST(Gspmd, MovesWhatThePaperSays) {
     for (std::size_t i = 0; i < losses.size(); ++i)
       EXPECT_NEAR(step.losses[i], losses[i], 1e-5 * std::abs(losses[i]));
   }
+}
+
+// What the sections say arrives in the plan, which says it of every gradient and state.
+TEST(Zero, APlanLeadsToTheSameProgram) {
+  const Scratch scratch;
+  const std::string plan = scratch.file("plan.yaml");
+  for (const char* stage : {"zero1", "zero2", "zero3"}) {
+    const std::string file = "examples/recipes/" + std::string(stage) + ".yaml";
+    ASSERT_EQ(shardc({"plan", file, "-o", plan}).status, 0);
+    const Finished again = shardc({"dump", file, "--plan", plan, "--at", "spmd"});
+    EXPECT_EQ(again.status, 0) << again;
+    EXPECT_EQ(again.out, shardc({"dump", file, "--at", "spmd"}).out) << stage;
+  }
+}
+
+struct Training {
+  std::vector<double> losses;
+  std::int64_t peak = 0;  // bytes of a rank
+};
+
+Training train(const std::string& model, const std::string& mesh) {
+  const Scratch scratch;
+  const std::string json = scratch.file("run.json");
+  const Finished done =
+      shardc({"run", model, "--mesh", mesh, "--data", "README.md", "--steps", "3", "--json", json});
+  EXPECT_EQ(done.status, 0) << done;
+  const nlohmann::json facts = read_json(json);
+  return {facts.at("losses"), facts.at("peak_bytes_per_rank").at(0)};
+}
+
+// Of four bytes each, plain data parallelism keeps the parameter, its gradient and two states on every rank.
+// Each stage leaves it a quarter of some of them more.
+TEST(Zero, EachStageKeepsLess) {
+  constexpr std::int64_t quarters = 3 * 184'128;  // three of the four, in bytes
+  const Scratch scratch;
+  const std::string text = read_file("examples/recipes/zero1.yaml");
+  const Training plain =
+      train(scratch.write("plain.yaml", text.substr(0, text.find("\nsharding:") + 1)), "data=4");
+  std::vector<std::int64_t> peaks;
+  for (const char* stage : {"zero1", "zero2", "zero3"}) {
+    SCOPED_TRACE(stage);
+    const Training run = train("examples/recipes/" + std::string(stage) + ".yaml", "data=4");
+    peaks.push_back(run.peak);
+    ASSERT_EQ(run.losses.size(), plain.losses.size());
+    for (std::size_t i = 0; i < run.losses.size(); ++i)
+      EXPECT_NEAR(run.losses[i], plain.losses[i], 1e-5 * plain.losses[i]);
+  }
+  EXPECT_LE(peaks[0], plain.peak - 2 * quarters);       // both states
+  EXPECT_LT(peaks[1], peaks[0]);                        // gradients, where they are what the peak is made of
+  EXPECT_LE(peaks[2], peaks[1] - quarters * 99 / 100);  // parameters, but what is aligned
 }
 
 }  // namespace

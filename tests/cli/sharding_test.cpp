@@ -187,6 +187,64 @@ TEST(Hints, ArriveInThePlan) {
             shardc({"dump", file, "--at", "sharded", "--plan", plan}).out);
 }
 
+// Twins, a copy, and what an op gives back unchanged: values of their own, once somebody speaks of them.
+TEST(Hints, KeepWhatTheySpeakOf) {
+  const Scratch scratch;
+  const std::string graph = R"(model: m
+dims: {B: 8, E: 4}
+inputs:
+  x: f32[B, E]
+graph:
+  - a: relu(x)
+  - b: relu(x)
+  - c: reshape(a, [B, E])
+  - d: dropout(b, 0.5)
+  - unused: exp(x)
+  - y: a * b + c * d
+outputs: [y]
+)";
+  const std::string file = scratch.write("m.yaml", graph + R"(sharding:
+  mesh: {data: 2}
+  tensors: {x: [data, _], b: [_, data], c: [_, _], unused: [data, _]}
+  barriers: {d: both}
+)");
+  const Finished dump = shardc({"dump", file, "--at", "sharded"});
+  for (const char* line : {"%a: f32[i=8, j=4]@[data, _]", "%b: f32[i=8, j=4]@[_, data]",
+                           "%c: f32[i=8, j=4]@[_, _]", "%d: f32[i=8, j=4]"})
+    EXPECT_THAT(dump.out, HasSubstr(line)) << dump;
+  const Finished check = shardc({"check", file});
+  EXPECT_EQ(check.status, 0) << check;
+  EXPECT_THAT(check.err, HasSubstr("remark: what the section sharding says about 'unused' has no effect: "
+                                   "nothing needs it\n"));
+  const std::string plan = scratch.file("plan.yaml");
+  EXPECT_EQ(shardc({"plan", file, "-o", plan}).status, 0);
+  const Finished again = shardc({"dump", file, "--plan", plan, "--at", "sharded"});
+  EXPECT_EQ(again.out, dump.out) << "the plan leads to the same program" << again;
+  const Finished plain = shardc({"dump", scratch.write("plain.yaml", graph), "--at", "sharded"});
+  EXPECT_EQ(plain.out.find("%b:"), std::string::npos) << "nobody speaks of it" << plain;
+}
+
+TEST(Remarks, SayWhatIsGatheredWhole) {
+  const Scratch scratch;
+  const std::string file = model(scratch, R"(sharding:
+  mesh: {data: 4}
+  rules: {B: data}
+  tensors: {layer.w1: [_, data, _]}
+)");
+  const std::string remark =
+      file + ":11:17: remark: 'layer.w1' is gathered whole for 'layer.h.matmul', from [data, _] to [_, _]: ";
+  for (const Words& command :
+       {Words{"plan", file}, Words{"check", file}, Words{"run", file}, Words{"dump", file, "--at", "spmd"},
+        Words{"compile", file, "--emit", "cpp", "-o", scratch.file("m.cpp")}}) {
+    const Finished run = shardc(command);
+    EXPECT_EQ(run.status, 0) << run;
+    EXPECT_THAT(run.err, HasSubstr(remark)) << run;
+    EXPECT_THAT(run.out, ::testing::Not(HasSubstr("remark"))) << run;
+  }
+  EXPECT_EQ(shardc({"run", file, "--quiet"}).err, "");
+  EXPECT_THAT(shardc({"check", file, "--mesh", "data=1"}).err, ::testing::Not(HasSubstr("remark")));
+}
+
 TEST(Mpi, AMistakeIsReportedOnce) {
   allow_mpi();
   const Scratch scratch;

@@ -15,6 +15,7 @@
 #include "passes/partition.h"
 #include "passes/propagate.h"
 #include "passes/simplify.h"
+#include "tests/support/ladder.h"
 #include "tests/support/shardings.h"
 #include "tests/support/tensors.h"
 
@@ -24,6 +25,7 @@ namespace {
 struct Mutant {
   std::string what;
   Graph graph;
+  std::string of;  // "halo", "permute", "sweep" where it breaks one of those; counted by itself
 };
 
 // --- broken bodies -----------------------------------------------------------------------------------------
@@ -97,10 +99,13 @@ class Breaker {
       const auto add = [&](std::string what, Op op) {
         Graph changed = graph;
         changed.nodes[n].op = std::move(op);
-        all.push_back(
-            {fmt::format("{}: {}", graph[graph.nodes[n].results[0]].name, what), std::move(changed)});
+        all.push_back({fmt::format("{}: {}", graph[graph.nodes[n].results[0]].name, what), std::move(changed),
+                       kind_of(graph.nodes[n])});
       };
       const Node& node = graph.nodes[n];
+      layouts(graph, n, all);
+      unmoved(graph, n, all);
+      if (const auto* s = std::get_if<Sweep>(&node.op)) sweep(graph, *s, node, add);
       if (const auto* c = std::get_if<Collective>(&node.op)) collective(graph, node, *c, add);
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) loops(graph, node, *nest, add);
       if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
@@ -108,6 +113,7 @@ class Breaker {
           Repeat changed = *repeat;
           changed.body = std::make_shared<const Graph>(std::move(body.graph));
           add(body.what, changed);
+          all.back().of = body.of;
         }
         Repeat changed = *repeat;
         changed.reverse = !repeat->reverse;
@@ -118,6 +124,89 @@ class Breaker {
   }
 
  private:
+  static std::string kind_of(const Node& node) {
+    if (std::holds_alternative<Sweep>(node.op)) return "sweep";
+    const auto* c = std::get_if<Collective>(&node.op);
+    if (c == nullptr) return "";
+    return c->kind == Collective::Kind::Halo ? "halo" : c->kind == Collective::Kind::Permute ? "permute" : "";
+  }
+
+  // A permute among fewer devices, in which each still finds its part, is as good.
+  bool fewer_do(const Graph& graph, const Node& node, const Collective& c) const {
+    const Value &from = graph[node.operands[0]], &to = graph[node.results[0]];
+    if (c.kind != Collective::Kind::Permute) return false;
+    const auto sources = permute_sources(mesh_, c.axes, from.type.shape, from.sharding, to.sharding);
+    return std::find(sources.begin(), sources.end(), -1) == sources.end();
+  }
+
+  // A node that takes what one of its operands was before it moved.
+  static void unmoved(const Graph& graph, std::size_t n, std::vector<Mutant>& all) {
+    const std::vector<NodeId> made_by = producers(graph);
+    for (std::size_t k = 0; k < graph.nodes[n].operands.size(); ++k) {
+      const NodeId maker = made_by[*graph.nodes[n].operands[k]];
+      if (!maker.valid() || !std::holds_alternative<Collective>(graph[maker].op)) continue;
+      Graph changed = graph;
+      changed.nodes[n].operands[k] = graph[maker].operands[0];
+      all.push_back({fmt::format("{}: reads {} before it is moved", graph[graph.nodes[n].results[0]].name,
+                                 graph[graph[maker].operands[0]].name),
+                     std::move(changed), kind_of(graph[maker])});
+    }
+  }
+
+  // Halos and permutes do what the sharding of their result says: rows too few, or of the wrong neighbour;
+  // parts on the wrong devices.
+  void layouts(const Graph& graph, std::size_t n, std::vector<Mutant>& all) const {
+    const auto* c = std::get_if<Collective>(&graph.nodes[n].op);
+    const ValueId result = graph.nodes[n].results[0];
+    const Sharding& is = graph[result].sharding;
+    const auto add = [&](std::string what, const Sharding& sharding) {
+      if (sharding == is) return;
+      Graph changed = graph;
+      changed.values[*result].sharding = sharding;
+      all.push_back(
+          {fmt::format("{}: {}", graph[result].name, what), std::move(changed), kind_of(graph.nodes[n])});
+    };
+    Sharding other = is;
+    if (c != nullptr && c->kind == Collective::Kind::Halo) {
+      DimSharding& dim = other.dims[static_cast<std::size_t>(c->dim)];
+      const DimSharding right = dim;
+      if (right.before > 0) --dim.before, add("a row before is missing", other);
+      dim = right;
+      if (right.after > 0) --dim.after, add("a row after is missing", other);
+      dim = right;
+      std::swap(dim.before, dim.after);
+      add("rows of the other neighbours", other);
+    }
+    if (c == nullptr || c->kind != Collective::Kind::Permute) return;
+    add("nothing goes anywhere", graph[graph.nodes[n].operands[0]].sharding);
+    for (std::size_t d = 0; d < is.dims.size(); ++d) {
+      other = is;
+      std::reverse(other.dims[d].axes.begin(), other.dims[d].axes.end());
+      add("parts in another order", other);
+      for (std::size_t e = 0; e < d; ++e) {
+        other = is;
+        std::swap(other.dims[d].axes, other.dims[e].axes);
+        add("parts of another dimension", other);
+      }
+    }
+  }
+
+  template <class Add>
+  static void sweep(const Graph& graph, const Sweep& s, const Node& node, Add add) {
+    Sweep changed = s;
+    changed.reverse = !s.reverse;
+    add("the other way", changed);
+    const auto rank = static_cast<std::int32_t>(graph[node.operands[0]].type.rank());
+    for (std::int32_t d = 0; d < rank; ++d) {
+      changed = s;
+      changed.dim = d;
+      if (d != s.dim) add("along another dimension", changed);
+    }
+    changed = s;
+    changed.count = s.count - 1;
+    if (s.count > 1) add("one place fewer", changed);
+  }
+
   template <class Add>
   void collective(const Graph& graph, const Node& node, const Collective& c, Add add) {
     const Value& from = graph[node.operands[0]];
@@ -137,11 +226,12 @@ class Breaker {
     }
     if (c.axes.size() > 1) {
       std::swap(changed.axes[0], changed.axes[1]);
-      // A reduction does not care about the order.
-      if (c.kind != Collective::Kind::AllReduce) add("axes swapped", changed);
+      // A reduction does not care about the order, and to a permute axes only say who takes part.
+      const bool ordered = c.kind != Collective::Kind::AllReduce && c.kind != Collective::Kind::Permute;
+      if (ordered) add("axes swapped", changed);
       changed = c;
       changed.axes.pop_back();
-      add("an axis forgotten", changed);
+      if (!fewer_do(graph, node, changed)) add("an axis forgotten", changed);
     }
     for (std::size_t a = 0; a < mesh_.axes.size(); ++a) {
       changed = c;
@@ -214,6 +304,74 @@ Subject subject(std::string name, const std::string& model, const std::string& l
   std::vector<Tensor> args = testing::arguments_of(graph);
   std::vector<Tensor> want = interpret(graph, args);
   return {std::move(name), std::move(program), std::move(args), std::move(want)};
+}
+
+// A lowered graph with its shardings, as text. Messages cost nothing there, so that nothing is gathered that
+// can be sent.
+Subject sharded_subject(std::string name, const std::string& text) {
+  const Result<SpmdProgram> parsed = parse_program(text);
+  EXPECT_TRUE(parsed) << render(parsed.error());
+  const auto& [mesh, graph] = parsed.value();
+  std::vector<Tensor> args = testing::arguments_of(graph);
+  std::vector<Tensor> want = interpret(graph, args);
+  return {std::move(name), passes::partition(graph, mesh, testing::without_latency(mesh.devices())),
+          std::move(args), std::move(want)};
+}
+
+std::vector<Subject> moving_subjects() {
+  std::vector<Subject> all;
+  all.push_back(sharded_subject("windows and shifts", R"(mesh {x=3, y=2}
+graph windows {
+  input %a: f32[9, 4]@[x, y]
+  param %w: f32[3]@[_] = zeros()
+  %c: f32[i=9, j=4]@[x, y] = sum[k=3](%a[i + k - 1, j] * %w[k])
+  %s: f32[i=9, j=4]@[x, y] = %c[i + 4, j] + %a[i - 1, j]
+  %d: f32[i=9, j=4]@[x, y] = %s[i, j + 1] - %s[i, j - 1]
+  %m: f32[i=9, j=4]@[x, y] = max[k=2](%d[i + k, j])
+  output d = %d
+  output m = %m
+})"));
+  all.push_back(sharded_subject("uneven windows", R"(mesh {x=4}
+graph uneven {
+  input %a: f32[10, 3]@[x, _]
+  %c: f32[i=10, j=3]@[x, _] = sum[k=5](%a[i + k - 2, j])
+  %s: f32[i=5, j=3]@[x, _] = sum[k=3](%c[2*i + k - 1, j])
+  output c = %c
+  output s = %s
+})"));
+  all.push_back(sharded_subject("permuted parts", R"(mesh {x=2, y=2, z=3}
+graph permuted {
+  input %a: f32[8, 6]@[x, y]
+  input %v: f32[7]@[[x, z]]
+  %b: f32[i=8, j=6]@[y, x] = sin(%a[i, j])
+  %c: f32[i=8, j=6]@[[x, y], _] = cos(%b[i, j])
+  %d: f32[i=8, j=6]@[[y, x], _] = %c[i, j] * 3.0
+  %e: f32[i=8]@[x] = sum[j=6](%d[i, j])
+  %f: f32[i=8]@[y] = %e[i] + 1.0
+  %u: f32[i=7]@[[y, z]] = %v[i] * 2.0
+  output b = %b
+  output d = %d
+  %g: f32[i=8]@[y] = %f[i] * 2.0
+  %w: f32[i=7]@[[y, z]] = %u[i] + 1.0
+  output g = %g
+  output w = %w
+})"));
+  all.push_back(sharded_subject("sweeps", R"(mesh {x=3, y=2}
+graph sweeps {
+  input %a: f32[4, 7]@[y, x]
+  input %b: f32[4, 7]@[y, x]
+  %y: f32[4, 7]@[y, x] = recurrence(%a, %b, dim=1)
+  %r: f32[4, 7]@[y, x] = recurrence(%b, dim=1, reverse)
+  %s: f32[4, 7]@[_, x] = recurrence(%a, %b, dim=0, reverse)
+  %k: i32[4, 3]@[y, _] = sort_indices(%b, dim=1, reverse, count=3)
+  %o: i32[4, 7]@[_, x] = sort_indices(%a, dim=0)
+  output y = %y
+  output r = %r
+  output s = %s
+  output k = %k
+  output o = %o
+})"));
+  return all;
 }
 
 Sharding split(std::vector<Axes> dims) {
@@ -295,25 +453,55 @@ bool caught(const Subject& subject, const Graph& mutant) {
   }
 }
 
-TEST(Mutation, BreaksAreNoticed) {
+struct Score {
   int total = 0, noticed = 0, collectives = 0;
   std::string survivors;
-  for (const Subject& s : subjects()) {
-    ASSERT_FALSE(caught(s, s.program.graph)) << s.name << " is wrong before it is broken";
+};
+
+// By what is broken: halos, permutes and sweeps by themselves, the rest under "".
+std::map<std::string, Score> scores_of(const std::vector<Subject>& subjects) {
+  std::map<std::string, Score> scores;
+  for (const Subject& s : subjects) {
+    EXPECT_FALSE(caught(s, s.program.graph)) << s.name << " is wrong before it is broken";
     for (const Mutant& mutant : Breaker(s.program.mesh).mutants(s.program.graph)) {
-      ++total;
-      collectives += mutant.what.find("collective dropped") != std::string::npos;
+      Score& score = scores[mutant.of];
+      ++score.total;
+      score.collectives += mutant.what.find("collective dropped") != std::string::npos;
       if (caught(s, mutant.graph))
-        ++noticed;
+        ++score.noticed;
       else
-        survivors += fmt::format("  {}: {}\n", s.name, mutant.what);
+        score.survivors += fmt::format("  {}: {}\n", s.name, mutant.what);
     }
   }
-  EXPECT_GE(collectives, 20);
-  EXPECT_GE(total, 300);
-  EXPECT_GE(noticed, 0.95 * total) << noticed << " of " << total << "; survivors:\n" << survivors;
-  RecordProperty("mutants", total);
-  RecordProperty("noticed", noticed);
+  return scores;
+}
+
+void expect_noticed(const Score& score, int at_least) {
+  EXPECT_GE(score.total, at_least);
+  EXPECT_GE(score.noticed, 0.95 * score.total) << score.noticed << " of " << score.total << "; survivors:\n"
+                                               << score.survivors;
+}
+
+TEST(Mutation, BreaksAreNoticed) {
+  const std::map<std::string, Score> scores = scores_of(subjects());
+  expect_noticed(scores.at(""), 300);
+  EXPECT_GE(scores.at("").collectives, 20);
+  ::testing::Test::RecordProperty("mutants", scores.at("").total);
+  ::testing::Test::RecordProperty("noticed", scores.at("").noticed);
+}
+
+// Each kind is judged by itself: they are few beside the loops, and would hide among them.
+TEST(Mutation, BreaksOfWhatMovesAreNoticed) {
+  const std::map<std::string, Score> scores = scores_of(moving_subjects());
+  for (const auto& [kind, at_least] :
+       {std::pair("halo", 40), std::pair("permute", 30), std::pair("sweep", 20)}) {
+    SCOPED_TRACE(kind);
+    ASSERT_TRUE(scores.contains(kind));
+    expect_noticed(scores.at(kind), at_least);
+    ::testing::Test::RecordProperty(kind,
+                                    fmt::format("{} of {}", scores.at(kind).noticed, scores.at(kind).total));
+  }
+  expect_noticed(scores.at(""), 100);
 }
 
 }  // namespace

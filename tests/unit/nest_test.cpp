@@ -40,6 +40,9 @@ TEST(Mesh, PartsOfAxesOverlap) {
   EXPECT_TRUE(overlap(kB, kB0));
   EXPECT_TRUE(overlap(kB1, kB));
   EXPECT_FALSE(overlap(kB0, kB1));
+  const AxisRef halves{AxisId(2), 1, 2}, pairs{AxisId(2), 3, 2}, thirds{AxisId(2), 2, 3};
+  EXPECT_TRUE(overlap(halves, pairs)) << "no cut of six has both";
+  EXPECT_FALSE(overlap(halves, thirds));
   EXPECT_FALSE(overlap(kA, kB));
   EXPECT_TRUE(overlap(kB0, Axes{kA, kB}));
   EXPECT_TRUE(is_prefix({kA}, {kA, kB}));

@@ -204,7 +204,7 @@ TEST(GraphText, MistakesSayWhereAndWhatWasExpected) {
       {"graph {\n input x: f32[]", 2, 8, "expected an argument, as %x: f32[4] but found 'x'"},
       {"graph { input %x: f33[] }", 1, 19, "unknown element type 'f33'", "f32"},
       {"graph { input %x: f32[-1] }", 1, 23, "expected a size or name=size"},
-      {"graph { %y: f32[(i=0 j=0)] = 0.0 }", 1, 22, "only the major factor"},
+      {"graph { %y: f32[(i=99999999 j=0 k=99999999)] = 0.0 }", 1, 33, "this dimension is too large"},
       {"graph { input %x: f32[99999999999999999999] }", 1, 23, "this integer is too large"},
       {"graph { input %x: f32[99999999, 99999999] }", 1, 33, "this tensor is too large"},
       {"graph { input %x: f32[2.5] }", 1, 23, "expected an integer but found '2.5'"},

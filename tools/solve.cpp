@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -67,6 +68,7 @@ struct Flags {
 };
 
 Result<int> run_solve(const Flags& flags) {
+  if (std::isnan(flags.seconds)) return error_at({}, "SECONDS must be a number");
   const Stopwatch watch;
   const double before = seconds_before_main();
   const auto elapsed = [&] { return before + watch.seconds(); };

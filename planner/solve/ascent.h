@@ -41,7 +41,7 @@ class Ascent {
   std::vector<double> excess_;  // of the load over the capacity, averaged over passes
   std::vector<double> load_;
   double step_ = 0.3;
-  int failures_ = 0, retreats_ = 0;
+  int failures_ = 0;
   int passes_ = 0;
   double before_ = 0;  // the best bound at the last restart of the step length
   bool settled_ = false;

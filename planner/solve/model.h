@@ -34,9 +34,9 @@ struct Pair {
 
 // How the strategy of a node that was taken out follows from those of at most two nodes that stayed longer.
 struct Rule {
-  std::int32_t node = -1, a = -1, b = -1;  // nodes of the problem, or -1
-  std::int32_t columns = 1;                // strategies of b, before any was dropped
-  std::vector<std::int32_t> choice;        // by strategy of a and of b
+  std::int32_t node = -1, a = -1, b = -1;   // nodes of the problem, or -1
+  std::vector<std::int32_t> rows, columns;  // strategies that a and b had then, in order
+  std::vector<std::int32_t> choice;         // row-major
 };
 
 struct Model {

@@ -9,7 +9,7 @@
 namespace shardc::planner::solve {
 namespace {
 
-constexpr std::size_t kLargestTable = 1U << 20;      // entries of a pair that elimination may make
+constexpr std::size_t kSmallTable = 1024;            // entries that elimination may make of any fewer
 constexpr std::size_t kDominationWork = 20'000'000;  // comparisons spent on one visit of one variable
 
 // The model while it shrinks. Pairs are found through adjacency; those of removed variables are dead.
@@ -62,7 +62,6 @@ class Reducer {
   void add_pair(std::size_t a, std::size_t b, std::vector<double> cost);
   void remove_pair(std::size_t e);
   void remove_variable(std::size_t v, Rule rule);
-  std::size_t labels_of(std::size_t v) const { return problem_.strategies(v); }
 
   void merge_equal_pieces(std::size_t v);
   bool drop_times();
@@ -404,11 +403,11 @@ bool Reducer::eliminate_isolated(std::size_t v) {
 void Reducer::contract(std::size_t v, std::size_t e, const std::vector<std::int32_t>& function) {
   const std::size_t u = other(e, v);
   Variable& into = variables_[u];
-  Rule rule{.a = static_cast<std::int32_t>(u), .choice = std::vector<std::int32_t>(labels_of(u), 0)};
+  Rule rule{.a = static_cast<std::int32_t>(u), .rows = into.labels};
   for (std::size_t t = 0; t < into.size(); ++t) {
     const auto s = static_cast<std::size_t>(function[t]);
     into.cost[t] += variables_[v].cost[s] + at(e, v, s, t);
-    rule.choice[static_cast<std::size_t>(into.labels[t])] = variables_[v].labels[s];
+    rule.choice.push_back(variables_[v].labels[s]);
   }
   for (const Piece& piece : variables_[v].pieces) {
     Piece moved{piece.lower, piece.upper, std::vector<std::int64_t>(into.size())};
@@ -481,12 +480,14 @@ bool Reducer::eliminate_middle(std::size_t v) {
   const std::size_t e = adjacent_[v][0], f = adjacent_[v][1];
   const std::size_t a = other(e, v), b = other(f, v);
   const std::size_t rows = variables_[a].size(), columns = variables_[b].size();
-  if (rows * columns > kLargestTable) return false;
+  const std::size_t before = variables_[v].size() * (rows + columns);
+  if (rows * columns > std::max(kSmallTable, 2 * before)) return false;
   std::vector<double> cost(rows * columns, kInfinity);
   Rule rule{.a = static_cast<std::int32_t>(a),
             .b = static_cast<std::int32_t>(b),
-            .columns = static_cast<std::int32_t>(labels_of(b)),
-            .choice = std::vector<std::int32_t>(labels_of(a) * labels_of(b), 0)};
+            .rows = variables_[a].labels,
+            .columns = variables_[b].labels,
+            .choice = std::vector<std::int32_t>(rows * columns, 0)};
   for (std::size_t i = 0; i < rows; ++i)
     for (std::size_t s = 0; s < variables_[v].size(); ++s) {
       const double left = variables_[v].cost[s] + at(e, v, s, i);
@@ -495,8 +496,7 @@ bool Reducer::eliminate_middle(std::size_t v) {
         const double through = left + at(f, v, s, j);
         if (through >= cost[i * columns + j]) continue;
         cost[i * columns + j] = through;
-        rule.choice[static_cast<std::size_t>(variables_[a].labels[i]) * labels_of(b) +
-                    static_cast<std::size_t>(variables_[b].labels[j])] = variables_[v].labels[s];
+        rule.choice[i * columns + j] = variables_[v].labels[s];
       }
     }
   remove_variable(v, std::move(rule));
@@ -682,11 +682,15 @@ Assignment expand(const Problem& problem, const Model& model, const std::vector<
   for (std::size_t v = 0; v < model.variables.size(); ++v)
     result[static_cast<std::size_t>(model.variables[v].node)] =
         model.variables[v].labels[static_cast<std::size_t>(choice[v])];
+  const auto index = [&](const std::vector<std::int32_t>& labels, std::int32_t node) {
+    if (node < 0) return std::size_t{0};
+    const std::int32_t label = result[static_cast<std::size_t>(node)];
+    return static_cast<std::size_t>(std::lower_bound(labels.begin(), labels.end(), label) - labels.begin());
+  };
   for (auto rule = model.rules.rbegin(); rule != model.rules.rend(); ++rule) {
-    std::int32_t index = 0;
-    if (rule->a >= 0) index = result[static_cast<std::size_t>(rule->a)];
-    if (rule->b >= 0) index = index * rule->columns + result[static_cast<std::size_t>(rule->b)];
-    result[static_cast<std::size_t>(rule->node)] = rule->choice[static_cast<std::size_t>(index)];
+    const std::size_t row = index(rule->rows, rule->a), column = index(rule->columns, rule->b);
+    const std::size_t columns = std::max<std::size_t>(1, rule->columns.size());
+    result[static_cast<std::size_t>(rule->node)] = rule->choice[row * columns + column];
   }
   return result;
 }

@@ -445,11 +445,13 @@ int flops_of(const Expr& e) {
   return flops;
 }
 
-bool transcendental(const Expr& e) {
-  bool any = false;
-  walk(e, [&](const ExprNode& node) { any |= info(node.fn).transcendental; });
-  return any;
+int transcendentals_of(const Expr& e) {
+  int count = 0;
+  walk(e, [&](const ExprNode& node) { count += info(node.fn).transcendental ? 1 : 0; });
+  return count;
 }
+
+bool transcendental(const Expr& e) { return transcendentals_of(e) > 0; }
 
 bool loads(const Expr& e, int operand) { return count_loads(e, operand) > 0; }
 

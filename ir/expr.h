@@ -122,6 +122,7 @@ bool is_zero(const Expr& e);
 Kind kind_of(const Expr& e, const std::vector<Kind>& operands);
 int flops_of(const Expr& e);  // per evaluation; shared subtrees count once
 bool transcendental(const Expr& e);
+int transcendentals_of(const Expr& e);  // how many it computes
 bool loads(const Expr& e, int operand);
 int count_loads(const Expr& e, int operand);
 // Is e a sum of terms that each contain exactly one of these operands, to the first power? Then a sum of such

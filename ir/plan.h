@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
+#include "ir/cluster.h"
 #include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/sharding.h"
@@ -30,7 +32,8 @@ struct Plan {
   Constraints constraints;
   std::vector<Expectation> expect;
   PlanCost cost;
-  std::string reason;  // one line: how it was found
+  std::string reason;              // one line: how it was found
+  std::optional<Cluster> machine;  // that it was made for: its prices divide the work
 };
 
 }  // namespace shardc

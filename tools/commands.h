@@ -16,5 +16,7 @@ Command add_run(CLI::App& app);
 Command add_compile(CLI::App& app);
 Command add_check(CLI::App& app);
 Command add_dump(CLI::App& app);
+Command add_simulate(CLI::App& app);
+Command add_calibrate(CLI::App& app);
 
 }  // namespace shardc::tools

@@ -24,6 +24,8 @@ constexpr Entry kCommands[] = {
     {"compile", "compile ahead of time, to an executable for mpirun", shardc::tools::add_compile},
     {"check", "compare the parallel program with the single-device reference", shardc::tools::add_check},
     {"dump", "print any stage", shardc::tools::add_dump},
+    {"simulate", "predict the timeline of a plan on a cluster", shardc::tools::add_simulate},
+    {"calibrate", "measure this machine, or this MPI job, as a cluster", shardc::tools::add_calibrate},
 };
 
 // Every process of an MPI job reads the same files and flags: one of them says what is wrong with them.

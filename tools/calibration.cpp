@@ -65,9 +65,7 @@ graph:
   - logits: einsum("bse,ve->bsv", xl, wte)
   - loss:   cross_entropy(logits, targets)
 outputs: [loss]
-train: {{loss: loss, optimizer: "adamw(lr=1e-3)"
-}
-}
+train: {{loss: loss, optimizer: "adamw(lr=1e-3)"}}
 sharding: {{mesh: {{ranks: {ranks}}}, rules: {{B: ranks}}}}
 )yaml";
 
@@ -91,9 +89,7 @@ graph:
   - logits: einsum("bk,kc->bc", mean(x2, axis=[2, 3]), head)
   - loss:   cross_entropy(logits, labels)
 outputs: [loss]
-train: {{loss: loss, optimizer: "sgd(lr=0.05, momentum=0.9)"
-}
-}
+train: {{loss: loss, optimizer: "sgd(lr=0.05, momentum=0.9)"}}
 sharding: {{mesh: {{ranks: {ranks}}}, rules: {{B: ranks}}}}
 )yaml";
 

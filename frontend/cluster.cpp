@@ -75,7 +75,7 @@ class ClusterReader {
     if (node == nullptr) return device;
     const Fields fields(reporter_, *node, owner.key_span("device"), "a device",
                         {"name", "memory!", "bandwidth!", "flops!", "efficiency", "memory_efficiency",
-                         "vector", "launch", "dispatch", "call", "ramp", "cache", "host"});
+                         "vector", "row", "launch", "dispatch", "call", "ramp", "cache", "host"});
     device.name = text(fields, "name");
     device.memory = read_memory(fields, "a device");
     device.bandwidth = quantity(fields, "bandwidth", Measure::BytesPerSecond);
@@ -83,6 +83,7 @@ class ClusterReader {
     device.efficiency = quantity(fields, "efficiency", Measure::Fraction, 1);
     device.memory_efficiency = quantity(fields, "memory_efficiency", Measure::Fraction, 1);
     device.vector = quantity(fields, "vector", Measure::FlopsPerSecond);
+    device.row = quantity(fields, "row", Measure::Seconds);
     device.launch = quantity(fields, "launch", Measure::Seconds, device.launch);
     device.dispatch = quantity(fields, "dispatch", Measure::Seconds);
     device.call = quantity(fields, "call", Measure::Seconds);
@@ -316,6 +317,7 @@ std::string print(const Device& device) {
       .add("efficiency", device.efficiency, absent.efficiency, plain)
       .add("memory_efficiency", device.memory_efficiency, absent.memory_efficiency, plain)
       .add("vector", device.vector, absent.vector, plain)
+      .add("row", device.row, absent.row, print_seconds)
       .add("launch", device.launch, absent.launch, print_seconds)
       .add("dispatch", device.dispatch, absent.dispatch, print_seconds)
       .add("call", device.call, absent.call, print_seconds)

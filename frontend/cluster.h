@@ -9,7 +9,7 @@
 //
 // What else is known of a machine may be said (ir/price.h has the meaning, docs/machine.md the story):
 //
-//   device: {..., memory_efficiency: 0.9, vector: 30e12, launch: 4us, dispatch: 30us, call: 0.2us,
+//   device: {..., memory_efficiency: 0.9, vector: 30e12, row: 4ns, launch: 4us, dispatch: 30us, call: 0.2us,
 //            ramp: {flops: 1e9, bytes: 1MB, width: 16}, cache: {size: 512KiB, bandwidth: 60GB/s},
 //            host: {memory: 512GB, bandwidth: 25GB/s}}
 //   a level: {..., start: 5us, cache: {size: 256KiB, bandwidth: 40GB/s}}

@@ -45,6 +45,7 @@ struct Device {
   double efficiency = 1;          // of the peak that large products reach, in (0, 1]
   double memory_efficiency = 1;   // of the bandwidth that long loops reach, in (0, 1]
   double vector = 0;              // operations per second outside of matrix products; 0: as inside
+  double row = 0;                 // seconds to begin an innermost loop
   double launch = 1e-7;           // seconds to enter a loop or a kernel
   double dispatch = 0;  // seconds of a host that hands out kernels, each; it runs ahead of the device
   double call = 0;      // seconds to enter each matrix product of a batch

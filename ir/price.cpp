@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "ir/buffers.h"
 #include "ir/expr.h"
@@ -127,11 +128,28 @@ class Route {
 };
 
 constexpr double kSmallestProduct = 512;  // multiply-adds; below, generated code loops
-constexpr double kTranscendental = 10;    // operations that exp, log, sin, ... are worth
+// What generated code makes of a loop body, in operations of one lane of a vector.
+constexpr double kTranscendental = 20;  // exp, log, sin, ...
+constexpr double kDivision = 8;
+constexpr double kScalar = 4;        // an iteration that is no lane of a vector
+constexpr double kShortestRun = 33;  // constant loops below are unrolled, and stay scalar
+
+int count(const Expr& body, Fn fn) {
+  return (body->fn == fn ? 1 : 0) +
+         std::accumulate(body->args.begin(), body->args.end(), 0,
+                         [&](int n, const Expr& arg) { return n + count(arg, fn); });
+}
 
 // Operations of one iteration, weighted by what they take.
 double effort_of(const Expr& body) {
-  return flops_of(body) + (kTranscendental - 1) * transcendentals_of(body);
+  return flops_of(body) + (kTranscendental - 1) * transcendentals_of(body) +
+         (kDivision - 1) * count(body, Fn::Div);
+}
+
+// where(c, exp(x), 0): code does not call exp for some lanes of a vector only.
+bool branches_around_calls(const Expr& body) {
+  if (body->fn == Fn::Where && (transcendental(body->args[1]) || transcendental(body->args[2]))) return true;
+  return std::any_of(body->args.begin(), body->args.end(), branches_around_calls);
 }
 
 bool is_two_loads(const LoopNest& nest) {
@@ -145,6 +163,35 @@ bool walks(const Access& access, FactorId factor) {
     for (const Term& term : dim.terms)
       if (term.factor == factor) return true;
   return false;
+}
+
+// The factors of an access from major to minor, those of one place left out.
+std::vector<FactorId> order_of(const LoopNest& nest, const Access& access) {
+  std::vector<FactorId> order;
+  for (const Affine& dim : access) {
+    std::vector<Term> terms = dim.terms;
+    std::stable_sort(terms.begin(), terms.end(),
+                     [](const Term& a, const Term& b) { return a.coefficient > b.coefficient; });
+    for (const Term& term : terms)
+      if (nest[term.factor].size > 1) order.push_back(term.factor);
+  }
+  return order;
+}
+
+// Do neighbouring iterations of `factor` touch neighbouring elements (1), the same one (0), or others (-1)?
+int step_of(const Access& access, const std::vector<FactorId>& order, FactorId factor) {
+  if (std::find(order.begin(), order.end(), factor) == order.end()) return 0;
+  if (order.back() != factor) return -1;
+  for (const Term& term : access.back().terms)
+    if (term.factor == factor) return term.coefficient == 1 ? 1 : -1;
+  return -1;
+}
+
+// `outer` directly before `inner`, or neither: memory walks them as one.
+bool walked_as_one(const std::vector<FactorId>& order, FactorId outer, FactorId inner) {
+  const auto at = std::find(order.begin(), order.end(), inner);
+  if (at == order.end()) return std::find(order.begin(), order.end(), outer) == order.end();
+  return at != order.begin() && *(at - 1) == outer;
 }
 
 double rate_of(const Device& device, DType dtype) {
@@ -200,8 +247,57 @@ NestWork::NestWork(const LoopNest& nest) {
   const int combining = nest.combine == Combine::None ? 0 : 1;
   flops_ = flops_of(nest.body) + combining;
   effort_ = effort_of(nest.body) + combining;
-  lookup_ = nest.body->fn == Fn::Where && nest.combine == Combine::Sum;
+  find_lookup(nest);
+  find_run(nest);
   if (is_two_loads(nest)) find_roles(nest);
+}
+
+// where(x[...] == f, value, 0), summed over f or scattered to it.
+void NestWork::find_lookup(const LoopNest& nest) {
+  if (nest.body->fn != Fn::Where || nest.combine != Combine::Sum || nest.body->args[0]->fn != Fn::Eq) return;
+  for (const Expr& side : nest.body->args[0]->args)
+    if (side->fn == Fn::Index) lookup_ = FactorId(static_cast<std::size_t>(side->index));
+  gathers_ = lookup_ && !nest.in_output(*lookup_);
+}
+
+// The innermost loop, chosen as code generation does: over neighbours in memory.
+void NestWork::find_run(const LoopNest& nest) {
+  std::vector<const Access*> accesses = {&nest.output};
+  for (const Access& input : nest.inputs) accesses.push_back(&input);
+  std::vector<std::vector<FactorId>> orders;
+  for (const Access* access : accesses) orders.push_back(order_of(nest, *access));
+  std::optional<FactorId> inner;
+  int most = 0;
+  for (std::size_t f = 0; f < nest.factors.size(); ++f) {
+    if (nest.factors[f].size <= 1 || lookup_ == FactorId(f)) continue;
+    int score = 0;
+    bool steps = false;
+    for (std::size_t a = 0; a < accesses.size(); ++a) {
+      const int step = step_of(*accesses[a], orders[a], FactorId(f));
+      score += step == 1 ? 4 : step == 0 ? 1 : -2;
+      steps = steps || step < 0;
+    }
+    if (inner && score < most) continue;
+    inner = FactorId(f);
+    most = score;
+    scalar_ = steps;
+  }
+  run_.assign(nest.factors.size(), false);
+  if (!inner) return;
+  run_[**inner] = true;
+  const bool reduces = !nest.in_output(*inner);
+  for (std::size_t a = reduces ? 1 : 0; a < accesses.size(); ++a)
+    if (step_of(*accesses[a], orders[a], *inner) != 0) effort_ += 1;
+  scalar_ = scalar_ || branches_around_calls(nest.body);
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (std::size_t f = 0; f < nest.factors.size() && !grown; ++f) {
+      if (run_[f] || nest.factors[f].size <= 1 || nest.in_output(FactorId(f)) == reduces) continue;
+      grown = std::all_of(orders.begin(), orders.end(),
+                          [&](const auto& order) { return walked_as_one(order, FactorId(f), *inner); });
+      if (grown) run_[f] = true, inner = FactorId(f);
+    }
+  }
 }
 
 void NestWork::find_roles(const LoopNest& nest) {
@@ -225,11 +321,12 @@ void NestWork::find_roles(const LoopNest& nest) {
 
 Work NestWork::of(const LoopNest& divided, double bytes, DType dtype) const {
   Work work{.flops = flops_, .bytes = bytes, .effort = effort_, .dtype = dtype};
-  double batch = 1;
+  double batch = 1, iterations = 1, run = 1;
   for (std::size_t f = 0; f < divided.factors.size(); ++f) {
     const auto extent = static_cast<double>(chunk_of(divided.factors[f].size, divided.factors[f].axes));
     work.flops *= extent;
-    work.effort *= extent;
+    if (lookup_ != FactorId(f)) iterations *= extent;
+    if (run_[f]) run *= extent;
     if (roles_.empty()) continue;
     const Role role = roles_[f];
     (role == Role::Row      ? work.m
@@ -237,11 +334,13 @@ Work NestWork::of(const LoopNest& divided, double bytes, DType dtype) const {
      : role == Role::Inner  ? work.k
                             : batch) *= extent;
   }
-  // A looked-up factor costs its hits, not its range: the bytes it reads bound it.
-  if (lookup_) work.flops = std::min(work.flops, bytes), work.effort = std::min(work.effort, bytes);
+  const auto element = static_cast<double>(bytes_of(dtype));
+  work.effort *= iterations * (scalar_ || run < kShortestRun ? kScalar : 1);
+  work.rows = iterations / std::max(run, 1.0);
+  if (lookup_) work.flops = std::min(work.flops, bytes);
+  if (gathers_) work.bytes = std::min(work.bytes, 3 * element * iterations);
   if (work.m * work.n * work.k < kSmallestProduct || roles_.empty() || work.m * work.n <= 1) return work;
   work.calls = batch;
-  const auto element = static_cast<double>(bytes_of(dtype));
   if (packed_) work.bytes += 2 * element * batch * work.k * std::max(work.m, work.n);
   return work;
 }
@@ -278,7 +377,7 @@ double seconds_of(const Work& work, const Device& device) {
     const double filled = saturation(work.m, width) * saturation(work.n, width) * saturation(work.k, width);
     working = (work.flops + device.ramp.flops) / (products * filled);
   } else if (work.effort > 0) {
-    working = work.effort / (device.vector > 0 ? device.vector : products);
+    working = work.effort / (device.vector > 0 ? device.vector : products) + work.rows * device.row;
   }
   return device.launch + work.calls * device.call + std::max(working, moving);
 }

@@ -1,8 +1,10 @@
 // What communication and loops cost on a cluster, by formula. Passes choose between collectives with these
 // prices, the planner adds them up. docs/machine.md tells the story; `shardc calibrate` fits the constants.
 //
-// A device.  A loop that does `o` operations and moves `b` bytes takes launch + max(o / vector, memory(b)); a
-// batch of `c` matrix products of `w` operations and `b` bytes in all takes
+// A device.  A loop of `r` rows, as its innermost loop runs, that does `o` operations and moves `b` bytes
+// takes
+//   launch + max(o / vector + r * row, memory(b));
+// a batch of `c` matrix products of `w` operations and `b` bytes in all takes
 //   launch + c * call + max((w + ramp.flops) / (peak * efficiency * e(m) e(n) e(k)), memory(b)),
 // where e(m) = m / (m + ramp.width) and memory(b) = (b + ramp.bytes) / (bandwidth * memory_efficiency), but
 // what fits the cache moves at the cache's bandwidth (roofline: Williams et al. 2009; saturation, and a host
@@ -22,6 +24,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +58,7 @@ struct Work {
   double bytes = 0;   // moved between processor and memory
   double effort = 0;  // of a loop: operations weighted by what they take; of a product, flops
   DType dtype = DType::F32;
+  double rows = 0;             // of a loop: how often the innermost loop begins
   double calls = 0;            // matrix products [m, k] x [k, n]; 0: a loop
   double m = 1, n = 1, k = 1;  // of each
 };
@@ -69,11 +73,16 @@ class NestWork {
  private:
   enum class Role : std::uint8_t { Batch, Row, Column, Inner };
   void find_roles(const LoopNest& nest);
+  void find_lookup(const LoopNest& nest);
+  void find_run(const LoopNest& nest);
 
-  double flops_ = 0, effort_ = 0;  // of one iteration
-  bool lookup_ = false;            // costs its hits, not its range
-  std::vector<Role> roles_;        // of the factors of a matrix product; empty: a loop
-  bool packed_ = false;            // a product of windows, which are copied into a matrix first
+  double flops_ = 0, effort_ = 0;   // of one iteration
+  bool scalar_ = false;             // the innermost loop does not run in vectors
+  std::optional<FactorId> lookup_;  // a factor that is looked up: costs its hits, not its range
+  bool gathers_ = false;            // reads what it looks up, and not all of the operand
+  std::vector<bool> run_;           // factors that the innermost loop walks as one
+  std::vector<Role> roles_;         // of the factors of a matrix product; empty: a loop
+  bool packed_ = false;             // a product of windows, which are copied into a matrix first
 };
 Work work_of(const LoopNest& divided, double bytes, DType dtype);
 

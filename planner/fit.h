@@ -42,7 +42,7 @@ std::vector<FitQuality> quality_of(const Cluster& cluster, const Mesh& mesh,
 
 // Positive constants that bring `errors` (logarithms of predicted over measured) near 0, from `start`: least
 // squares on the constants' logarithms (Levenberg and Marquardt), where errors beyond 20% count by their size
-// and not by their square (Huber 1964).
+// and not by their square (Huber 1964). What no sample speaks of stays near its start.
 using LogErrors = std::function<std::vector<double>(const std::vector<double>& constants)>;
 std::vector<double> fit_constants(std::vector<double> start, const LogErrors& errors);
 

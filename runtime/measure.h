@@ -14,7 +14,7 @@ struct CollectiveTime {
   Collective kind = Collective::AllReduce;
   int group = 0;           // index into the groups measured
   std::int64_t bytes = 0;  // that a rank hands in
-  double seconds = 0;      // of the slowest rank, the median of several calls
+  double seconds = 0;      // of the slowest rank, the lower quartile of several calls
 };
 
 // All kinds but halos, over all groups of a table at once, for payloads of 1 KiB and every fourfold of it up

@@ -64,6 +64,7 @@ std::string json_of(const Calibrated& c) {
                      {"flops", w.flops},
                      {"bytes", w.bytes},
                      {"effort", w.effort},
+                     {"rows", w.rows},
                      {"calls", w.calls},
                      {"m", w.m},
                      {"n", w.n},

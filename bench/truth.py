@@ -41,15 +41,15 @@ def random_sharding(text, axes, rng):
     return "[" + ", ".join(dims) + "]"
 
 
-def randomize(plan, rng):
-    """The plan file's text with other shardings for some of its tensors."""
+def randomize(plan, axes, rng):
+    """The plan file's text with other shardings over `axes` for some of its tensors."""
     lines, inside = [], False
     for line in plan.splitlines():
         if not line.startswith(" "):
             inside = line.startswith("tensors:")
         elif inside and '"' not in line and "[[" not in line and rng.random() < 0.5:
             name, text = line.split(": ", 1)
-            line = f"{name}: {random_sharding(text, ['data', 'model'], rng)}"
+            line = f"{name}: {random_sharding(text, axes, rng)}"
         lines.append(line)
     return "\n".join(lines) + "\n"
 
@@ -105,7 +105,8 @@ class Bench:
             base = self.folder / "base.yaml"
             self.call("plan", ROOT / "examples" / f"{model}.yaml", "--mesh", mesh, "-o", base)
             plan = self.folder / "plan.yaml"
-            plan.write_text(randomize(base.read_text(), rng))
+            axes = [axis for axis, size in (("data", data), ("model", model_ways)) if size > 1]
+            plan.write_text(randomize(base.read_text(), axes, rng))
             yield f"random {number} on {mesh}", self.compare(model, ["--plan", plan], cluster)
 
 

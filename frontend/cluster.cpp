@@ -8,6 +8,7 @@
 #include "frontend/expression.h"
 #include "frontend/quantity.h"
 #include "frontend/yaml_text.h"
+#include "ir/graph.h"
 
 namespace shardc::frontend {
 namespace {
@@ -115,6 +116,17 @@ class ClusterReader {
     return {quantity(fields, "size", Measure::Bytes), quantity(fields, "bandwidth", Measure::BytesPerSecond)};
   }
 
+  Speeds read_speeds(const Fields& owner) {
+    Speeds speeds;
+    const Yaml* node = owner.get("speeds");
+    if (node == nullptr) return speeds;
+    const Fields fields(reporter_, *node, owner.key_span("speeds"), "speeds",
+                        {"all_reduce", "reduce_scatter", "all_gather", "all_to_all", "permute", "halo"});
+    for (std::size_t kind = 0; kind < speeds.of.size(); ++kind)
+      speeds.of[kind] = quantity(fields, name_of(static_cast<Collective::Kind>(kind)), Measure::Count, 1);
+    return speeds;
+  }
+
   Host read_host(const Fields& owner) {
     const Yaml* node = owner.get("host");
     if (node == nullptr) return {};
@@ -151,13 +163,14 @@ class ClusterReader {
     for (const Yaml& item : node->items) {
       if (reporter_.full()) break;
       const Fields fields(reporter_, item, item.span, "a level",
-                          {"name!", "size!", "bandwidth!", "latency!", "start", "cache"});
+                          {"name!", "size!", "bandwidth!", "latency!", "start", "cache", "speeds"});
       Level level{text(fields, "name"),
                   count(fields, "size", "a size, a whole number"),
                   quantity(fields, "bandwidth", Measure::BytesPerSecond),
                   quantity(fields, "latency", Measure::Seconds),
                   quantity(fields, "start", Measure::Seconds),
-                  read_cache(fields)};
+                  read_cache(fields),
+                  read_speeds(fields)};
       if (std::any_of(levels.begin(), levels.end(), [&](const Level& l) { return l.name == level.name; }) &&
           fields.get("name"))
         reporter_.error(fields.get("name")->span, fmt::format("level {} is given twice", quoted(level.name)));
@@ -298,6 +311,13 @@ std::string print(const Cache& cache) {
       .braces();
 }
 
+std::string print(const Speeds& speeds) {
+  Entries entries;
+  for (std::size_t kind = 0; kind < speeds.of.size(); ++kind)
+    entries.add(name_of(static_cast<Collective::Kind>(kind)), speeds.of[kind], 1.0, plain);
+  return entries.braces();
+}
+
 std::string print(const Host& host) {
   return Entries()
       .add("memory", print_bytes(host.memory))
@@ -335,6 +355,7 @@ std::string print(const Level& level) {
       .add("latency", print_seconds(level.latency))
       .add("start", level.start, 0.0, print_seconds)
       .add("cache", level.cache, Cache{}, [](const Cache& cache) { return print(cache); })
+      .add("speeds", level.speeds, Speeds{}, [](const Speeds& speeds) { return print(speeds); })
       .braces();
 }
 

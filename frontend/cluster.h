@@ -12,7 +12,7 @@
 //   device: {..., memory_efficiency: 0.9, vector: 30e12, row: 4ns, launch: 4us, dispatch: 30us, call: 0.2us,
 //            ramp: {flops: 1e9, bytes: 1MB, width: 16}, cache: {size: 512KiB, bandwidth: 60GB/s},
 //            host: {memory: 512GB, bandwidth: 25GB/s}}
-//   a level: {..., start: 5us, cache: {size: 256KiB, bandwidth: 40GB/s}}
+//   a level: {..., start: 5us, cache: {size: 256KiB, bandwidth: 40GB/s}, speeds: {all_reduce: 1.5}}
 //
 // Heterogeneous: in place of device and topology,
 //

@@ -5,6 +5,7 @@
 // and present `count` times, and links between them; its own device and topology are then empty.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -55,6 +56,13 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
+// How much faster than by its formula each kind of collective goes: all_reduce, reduce_scatter, all_gather,
+// all_to_all, permute, halo (in the order of Collective::Kind, graph.h).
+struct Speeds {
+  std::array<double, 6> of = {1, 1, 1, 1, 1, 1};
+  bool operator==(const Speeds&) const = default;
+};
+
 // `size` units of the level inside (devices, at the innermost) on one network.
 struct Level {
   std::string name;
@@ -63,6 +71,7 @@ struct Level {
   double latency = 0;    // seconds, of one message
   double start = 0;      // seconds to begin a collective, whatever it is
   Cache cache;           // messages up to its size move at its bandwidth
+  Speeds speeds;         // of kinds of collectives, in multiples of those bandwidths
   bool operator==(const Level&) const = default;
 };
 

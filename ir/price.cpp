@@ -38,7 +38,9 @@ double seconds_to_move(double bytes, double bandwidth, const Cache& cache) {
 // The levels that one collective crosses, innermost first. At most as many as a topology has.
 class Route {
  public:
-  Route(const Mesh& mesh, const Axes& axes, const Cluster& cluster) {
+  Route(const Mesh& mesh, const Axes& axes, const Cluster& cluster,
+        Collective::Kind kind = Collective::Kind::AllReduce)
+      : kind_(static_cast<std::size_t>(kind)) {
     double reach = 1, inside = 1;
     const auto group = static_cast<double>(ways(axes));
     for (std::size_t l = 0; l < cluster.topology.size(); ++l) {
@@ -114,8 +116,8 @@ class Route {
     double inside;   // members of the group in each of those units
   };
 
-  static double move(const Hop& hop, double bytes) {
-    return seconds_to_move(bytes, hop.level->bandwidth, hop.level->cache);
+  double move(const Hop& hop, double bytes) const {
+    return seconds_to_move(bytes, hop.level->bandwidth, hop.level->cache) / hop.level->speeds.of.at(kind_);
   }
   double slowest(double bytes) const {
     double seconds = 0;
@@ -123,6 +125,7 @@ class Route {
     return seconds;
   }
 
+  std::size_t kind_;
   std::vector<Hop> hops_;
   double start_ = 0, latency_ = 0;  // of the outermost level; the longest
 };
@@ -226,7 +229,7 @@ std::map<std::string, Traffic> traffic_of(const Graph& graph) {
 double seconds_of(const Collective& collective, double payload, const Mesh& mesh, const Cluster& cluster) {
   const auto n = static_cast<double>(ways(collective.axes));
   if (n <= 1) return 0;
-  const Route route(mesh, collective.axes, cluster);
+  const Route route(mesh, collective.axes, cluster, collective.kind);
   switch (collective.kind) {
     case Collective::Kind::AllReduce:
       return route.all_reduce(payload, n);

@@ -107,6 +107,12 @@ Level level_with(Level level, const std::vector<double>& c) {
   level.latency = c[1];
   level.start = c[2];
   level.cache = {c[3], std::max(c[4], c[0])};
+  for (Collective::Kind kind :
+       {Collective::Kind::AllReduce, Collective::Kind::AllGather, Collective::Kind::AllToAll,
+        Collective::Kind::Permute})  // reduce-scatters are the measure
+    level.speeds.of[static_cast<std::size_t>(kind)] = c[5 + static_cast<std::size_t>(kind)];
+  level.speeds.of[static_cast<std::size_t>(Collective::Kind::Halo)] =
+      level.speeds.of[static_cast<std::size_t>(Collective::Kind::Permute)];
   return level;
 }
 
@@ -180,7 +186,7 @@ Level fit_level(const Cluster& cluster, const Mesh& mesh, const std::vector<Coll
       all.push_back(log_error(seconds_of(sample.collective, sample.payload, mesh, trial), sample.seconds));
     return all;
   };
-  return level_with(level, rounded(fit_constants({5e9, 1e-6, 1e-6, 512e3, 20e9}, errors)));
+  return level_with(level, rounded(fit_constants({5e9, 1e-6, 1e-6, 512e3, 20e9, 1, 1, 1, 1, 1}, errors)));
 }
 
 std::vector<FitQuality> quality_of(const Device& device, const std::vector<WorkSample>& samples) {

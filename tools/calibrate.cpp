@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -29,6 +30,14 @@ struct Calibrated {
   TimedCollectives collectives;
   std::vector<planner::FitQuality> quality;
 };
+
+// Ranks on this machine per core. A quick node does not show it: a rank that runs has its core for itself.
+double crowding(const CalibrationOptions& options) {
+  const char* local = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  const bool mpi = options.backend == runtime::Backend::Mpi && local != nullptr;
+  const double ranks = mpi ? std::atoi(local) : static_cast<double>(options.ranks);
+  return std::max(1.0, ranks / std::max(1U, std::thread::hardware_concurrency()));
+}
 
 Cluster fitted(const CalibrationOptions& options, Calibrated& c) {
   Cluster cluster = this_machine(options.ranks);
@@ -132,6 +141,7 @@ Command add_calibrate(CLI::App& app) {
     adopt_launcher(request, o.backend);
     o.ranks =
         request.ranks != 0 ? request.ranks : std::max<std::int64_t>(1, std::thread::hardware_concurrency());
+    o.crowding = crowding(o);
     return calibrate(*f);
   };
 }

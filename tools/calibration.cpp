@@ -246,7 +246,8 @@ std::vector<TimedNode> time_program(const Subject& subject, const Compiled& comp
   for (auto& [region, list] : times) {
     const Region& at = regions.at(region);
     if (at.work && at.work->bytes > 0)
-      nodes.push_back({subject.name, at.name, {*at.work, std::max(typical(list), 1.0) * 1e-9}});
+      nodes.push_back(
+          {subject.name, at.name, {*at.work, options.crowding * std::max(typical(list), 1.0) * 1e-9}});
   }
   return nodes;
 }

@@ -16,6 +16,7 @@ namespace shardc::tools {
 struct CalibrationOptions {
   runtime::Backend backend = runtime::Backend::Threads;
   std::int64_t ranks = 1;
+  double crowding = 1;                               // ranks per core, where they take turns
   bool quick = false;                                // a few sizes, a few runs: to see that it works
   std::function<void(const std::string&)> progress;  // what is timed next
 };

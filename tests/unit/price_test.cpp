@@ -144,6 +144,14 @@ TEST(Price, CachedMessagesMoveAtTheCachesBandwidth) {
                    1e-6 + 1e6 / 400e9 + 2e6 / 100e9);
 }
 
+TEST(Price, OfAKindMayBeASpeedsFraction) {
+  Cluster cluster = cluster_of({kInside});
+  cluster.topology[0].speeds.of[static_cast<std::size_t>(Kind::AllGather)] = 2;
+  EXPECT_DOUBLE_EQ(price_over_all(Kind::AllGather, 1e6, mesh_of("x=4"), cluster), 3e-6 + 3e6 / 200e9);
+  EXPECT_DOUBLE_EQ(price_over_all(Kind::ReduceScatter, 1e6, mesh_of("x=4"), cluster),
+                   3 * (1e-6 + 25e4 / 100e9));
+}
+
 // --- loops and products
 
 TEST(Work, OfAProductIsItsMatrices) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <optional>
 #include <utility>
 
 namespace shardc::frontend {
@@ -12,10 +13,23 @@ using Unit = std::pair<const char*, double>;
 constexpr std::array kSizes = {Unit{"TB", 1e12}, Unit{"GB", 1e9}, Unit{"MB", 1e6}, Unit{"kB", 1e3}};
 constexpr std::array kTimes = {Unit{"s", 1}, Unit{"ms", 1e3}, Unit{"us", 1e6}, Unit{"ns", 1e9}};
 
-// The largest unit in which the number is at least 1, if the text then stands for the same number.
+// The shortest text that stands for `value` once `read` has applied the unit; nothing where no text does.
+template <class Read>
+std::optional<std::string> shortest(double in_unit, double value, Read read) {
+  for (int digits = 1; digits <= 17; ++digits) {
+    std::string text = fmt::format("{:.{}g}", in_unit, digits);
+    if (read(std::stod(text)) == value) return text;
+  }
+  return std::nullopt;
+}
+
+// In the largest unit of which there is at least one.
 std::string in_bytes(double bytes) {
-  for (const auto& [name, factor] : kSizes)
-    if (bytes >= factor && bytes / factor * factor == bytes) return fmt::format("{}{}", bytes / factor, name);
+  for (const auto& [name, factor] : kSizes) {
+    if (bytes < factor) continue;
+    if (const auto text = shortest(bytes / factor, bytes, [f = factor](double x) { return x * f; }))
+      return *text + name;
+  }
   return fmt::format("{}B", bytes);
 }
 
@@ -52,9 +66,11 @@ std::string print_bytes(double bytes) { return in_bytes(bytes); }
 std::string print_bandwidth(double bytes_per_second) { return in_bytes(bytes_per_second) + "/s"; }
 
 std::string print_seconds(double seconds) {
-  for (const auto& [name, factor] : kTimes)
-    if (seconds * factor >= 1 && seconds * factor / factor == seconds)
-      return fmt::format("{}{}", seconds * factor, name);
+  for (const auto& [name, factor] : kTimes) {
+    if (seconds * factor < 1) continue;
+    if (const auto text = shortest(seconds * factor, seconds, [f = factor](double x) { return x / f; }))
+      return *text + name;
+  }
   return fmt::format("{}s", seconds);
 }
 

@@ -1,5 +1,7 @@
 #include "planner/fit.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -117,11 +119,7 @@ Level level_with(Level level, const std::vector<double>& c) {
 }
 
 // Three digits are more than any measurement is worth, and can be read.
-double rounded(double value) {
-  if (value <= 0) return value;
-  const double scale = std::pow(10, 2 - std::floor(std::log10(value)));
-  return std::round(value * scale) / scale;
-}
+double rounded(double value) { return std::stod(fmt::format("{:.3g}", value)); }
 
 std::vector<double> rounded(std::vector<double> values) {
   for (double& value : values) value = rounded(value);

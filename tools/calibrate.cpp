@@ -102,12 +102,13 @@ Result<int> calibrate(Flags& f) {
   Calibrated c;
   std::optional<Diagnostics> errors;
   const int status = runtime::to_exit_status(options.backend, [&] {
-    Result<std::vector<TimedNode>> nodes = time_programs(options);
-    if (nodes)
-      c.nodes = std::move(nodes).value();
-    else
-      errors = nodes.error();
-    if (!errors && options.ranks > 1) c.collectives = time_collectives(options);
+    Result<TimedPrograms> programs = time_programs(options);
+    if (!programs) {
+      errors = programs.error();
+      return;
+    }
+    c.nodes = std::move(programs.value().nodes);
+    if (options.ranks > 1) c.collectives = time_collectives(options, std::move(programs.value().collectives));
   });
   if (talks) fmt::print(stderr, "\r\033[K");
   if (errors) return *errors;

@@ -204,20 +204,24 @@ Result<Compiled> compile(const Subject& subject) {
   return Compiled{std::move(local.program), std::move(jit), static_cast<const shardc_program*>(symbol)};
 }
 
-// Work and name of every node, in the order in which generated code numbers its regions. A collective has no
-// work.
+// Every node, in the order in which generated code numbers its regions: its work, or the payload of a
+// collective.
 struct Region {
   std::string name;
   std::optional<Work> work;
+  Collective collective;
+  double payload = 0;
 };
 void add_regions(const Graph& graph, std::vector<Region>& regions) {
   for (const Node& node : graph.nodes) {
     if (const auto* repeat = std::get_if<Repeat>(&node.op))
       add_regions(*repeat->body, regions);
-    else if (std::holds_alternative<Collective>(node.op))
-      regions.push_back({graph[node.results[0]].name, std::nullopt});
+    else if (const auto* collective = std::get_if<Collective>(&node.op))
+      regions.push_back(
+          {graph[node.results[0]].name, std::nullopt, *collective,
+           static_cast<double>(payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]))});
     else
-      regions.push_back({graph[node.results[0]].name, work_of(graph, node)});
+      regions.push_back({graph[node.results[0]].name, work_of(graph, node), {}, 0});
   }
 }
 
@@ -228,8 +232,8 @@ double typical(std::vector<std::int64_t>& values) {
   return static_cast<double>(*quarter);
 }
 
-std::vector<TimedNode> time_program(const Subject& subject, const Compiled& compiled,
-                                    const CalibrationOptions& options) {
+void time_program(const Subject& subject, const Compiled& compiled, const CalibrationOptions& options,
+                  TimedPrograms& timed) {
   runtime::Session session(*compiled.code, options.backend, 0);
   const int steps = options.quick ? 3 : 25;
   for (int i = 0; i < 2; ++i) session.step();
@@ -242,29 +246,30 @@ std::vector<TimedNode> time_program(const Subject& subject, const Compiled& comp
   for (const std::vector<runtime::Event>& rank : session.events())
     for (const runtime::Event& event : rank)
       if (event.region >= 0) times[static_cast<std::size_t>(event.region)].push_back(event.duration_ns);
-  std::vector<TimedNode> nodes;
   for (auto& [region, list] : times) {
     const Region& at = regions.at(region);
-    if (at.work && at.work->bytes > 0)
-      nodes.push_back(
-          {subject.name, at.name, {*at.work, options.crowding * std::max(typical(list), 1.0) * 1e-9}});
+    const double seconds = std::max(typical(list), 1.0) * 1e-9;
+    if (!at.work)
+      timed.collectives.push_back({at.collective, at.payload, seconds});
+    else if (at.work->bytes > 0)
+      timed.nodes.push_back({subject.name, at.name, {*at.work, options.crowding * seconds}});
   }
-  return nodes;
 }
 
 }  // namespace
 
-Result<std::vector<TimedNode>> time_programs(const CalibrationOptions& options) {
-  std::vector<TimedNode> all;
+Result<TimedPrograms> time_programs(const CalibrationOptions& options) {
+  TimedPrograms timed;
   for (const Subject& subject : subjects(options.ranks, options.quick)) {
     options.progress(subject.name);
     TRY(const Compiled compiled, compile(subject));
-    for (TimedNode& node : time_program(subject, compiled, options)) all.push_back(std::move(node));
+    time_program(subject, compiled, options, timed);
   }
-  return all;
+  return timed;
 }
 
-TimedCollectives time_collectives(const CalibrationOptions& options) {
+TimedCollectives time_collectives(const CalibrationOptions& options,
+                                  std::vector<planner::CollectiveSample> in_programs) {
   options.progress("collectives");
   TimedCollectives timed;
   const bool pairs = options.ranks > 2 && options.ranks % 2 == 0;
@@ -292,6 +297,10 @@ TimedCollectives time_collectives(const CalibrationOptions& options) {
     timed.samples.push_back(
         {Collective{kind, groups[static_cast<std::size_t>(time.group)], Combine::Sum, 0, 0},
          static_cast<double>(time.bytes), time.seconds});
+  }
+  for (planner::CollectiveSample& sample : in_programs) {
+    sample.collective.axes = groups[0];
+    timed.samples.push_back(std::move(sample));
   }
   return timed;
 }

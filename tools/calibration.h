@@ -27,12 +27,17 @@ struct TimedNode {
   planner::WorkSample sample;
 };
 // Filled at the root of an MPI job, empty in its other processes.
-Result<std::vector<TimedNode>> time_programs(const CalibrationOptions& options);
+struct TimedPrograms {
+  std::vector<TimedNode> nodes;
+  std::vector<planner::CollectiveSample> collectives;  // over all ranks, which they reach at different times
+};
+Result<TimedPrograms> time_programs(const CalibrationOptions& options);
 
 struct TimedCollectives {
   Mesh mesh;  // {outer, pair}: collectives run over all ranks, and over pairs of neighbours
   std::vector<planner::CollectiveSample> samples;
 };
-TimedCollectives time_collectives(const CalibrationOptions& options);
+TimedCollectives time_collectives(const CalibrationOptions& options,
+                                  std::vector<planner::CollectiveSample> in_programs);
 
 }  // namespace shardc::tools

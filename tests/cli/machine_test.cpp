@@ -45,7 +45,7 @@ TEST(Calibrate, DescribesThreads) {
   EXPECT_GT(c.topology[0].bandwidth, 1e6);
   const nlohmann::json facts = read_json(json);
   EXPECT_GT(facts["nodes"].size(), 50U);
-  EXPECT_EQ(facts["collectives"].size(), 25U);
+  EXPECT_GT(facts["collectives"].size(), 25U);
   for (const auto& node : facts["nodes"]) EXPECT_GT(node["seconds"], 0);
 
   // A plan for it.

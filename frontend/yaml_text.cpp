@@ -13,24 +13,28 @@ using Unit = std::pair<const char*, double>;
 constexpr std::array kSizes = {Unit{"TB", 1e12}, Unit{"GB", 1e9}, Unit{"MB", 1e6}, Unit{"kB", 1e3}};
 constexpr std::array kTimes = {Unit{"s", 1}, Unit{"ms", 1e3}, Unit{"us", 1e6}, Unit{"ns", 1e9}};
 
-// The shortest text that stands for `value` once `read` has applied the unit; nothing where no text does.
+// The shortest number that stands for `value` once `read` has applied the unit; nothing where none does.
 template <class Read>
 std::optional<std::string> shortest(double in_unit, double value, Read read) {
   for (int digits = 1; digits <= 17; ++digits) {
-    std::string text = fmt::format("{:.{}g}", in_unit, digits);
-    if (read(std::stod(text)) == value) return text;
+    const double number = std::stod(fmt::format("{:.{}g}", in_unit, digits));
+    if (read(number) == value) return fmt::format("{}", number);
   }
   return std::nullopt;
 }
 
-// In the largest unit of which there is at least one.
+void keep_shorter(std::string& best, std::string text) {
+  if (text.size() < best.size()) best = std::move(text);
+}
+
 std::string in_bytes(double bytes) {
+  std::string best = fmt::format("{}B", bytes);
   for (const auto& [name, factor] : kSizes) {
     if (bytes < factor) continue;
     if (const auto text = shortest(bytes / factor, bytes, [f = factor](double x) { return x * f; }))
-      return *text + name;
+      keep_shorter(best, *text + name);
   }
-  return fmt::format("{}B", bytes);
+  return best;
 }
 
 }  // namespace
@@ -66,12 +70,13 @@ std::string print_bytes(double bytes) { return in_bytes(bytes); }
 std::string print_bandwidth(double bytes_per_second) { return in_bytes(bytes_per_second) + "/s"; }
 
 std::string print_seconds(double seconds) {
+  std::string best = fmt::format("{}s", seconds);
   for (const auto& [name, factor] : kTimes) {
     if (seconds * factor < 1) continue;
     if (const auto text = shortest(seconds * factor, seconds, [f = factor](double x) { return x / f; }))
-      return *text + name;
+      keep_shorter(best, *text + name);
   }
-  return fmt::format("{}s", seconds);
+  return best;
 }
 
 }  // namespace shardc::frontend

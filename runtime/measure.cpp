@@ -11,7 +11,7 @@ namespace shardc::runtime {
 namespace {
 
 constexpr std::int64_t kLeastBytes = 1 << 10;
-constexpr std::int64_t kRoom = 128 << 20;  // bytes that a rank's buffers may take
+constexpr std::int64_t kRoom = 1 << 30;  // bytes that the buffers of all ranks may take
 
 // One rank's buffers, and the call of a collective on them.
 class Caller {
@@ -85,7 +85,7 @@ std::vector<CollectiveTime> time_all(Comm& comm, std::span<const shardc_group> g
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const auto members = static_cast<std::int64_t>(members_of(groups[g], 0).size());
     for (std::int64_t bytes = kLeastBytes; bytes <= most_bytes; bytes *= 4) {
-      if (bytes * (1 + members) > kRoom) break;
+      if (bytes * (1 + members) * comm.size() > kRoom) break;
       Caller caller(comm, groups[g], static_cast<int>(g), bytes);
       for (Collective kind : {Collective::AllReduce, Collective::AllGather, Collective::ReduceScatter,
                               Collective::AllToAll, Collective::Permute})

@@ -131,7 +131,7 @@ Command add_calibrate(CLI::App& app) {
   options.ranks = 0;
   app.add_option("-o,--output", f->out, "write the cluster to this file (YAML)");
   app.add_option("--ranks", options.ranks, "ranks that run at once (default: one per core; under mpirun all)")
-      ->check(CLI::Range(1, 1 << 10));
+      ->check(CLI::Range(1, 256));
   add_backend(app, options.backend);
   app.add_flag("--quick", options.quick, "few sizes and few runs: seconds instead of a minute, and rough");
   app.add_option("--json", f->json, "write all measurements to this file");

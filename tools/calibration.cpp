@@ -159,6 +159,8 @@ std::string loops(std::int64_t ranks, std::int64_t n) {
   return fmt::format(kLoops, fmt::arg("ranks", ranks), fmt::arg("rows", n / 64));
 }
 
+constexpr std::int64_t kMostElements = 1 << 24;  // of one array, over all ranks
+
 struct Subject {
   std::string name, text, sizes;
 };
@@ -168,7 +170,8 @@ std::vector<Subject> subjects(std::int64_t ranks, bool quick) {
                     images = fmt::format(kImages, fmt::arg("ranks", ranks));
   std::vector<Subject> all = {{"products", products(ranks, quick), ""},
                               {"transformer of 64", transformer, "L=2"}};
-  for (std::int64_t n = 1 << 10; n <= (quick ? 1 << 14 : 1 << 22); n *= 4)
+  const std::int64_t most = quick ? 1 << 14 : std::min<std::int64_t>(1 << 22, kMostElements / ranks);
+  for (std::int64_t n = 1 << 10; n <= most; n *= 4)
     all.push_back({fmt::format("loops over {}", n), loops(ranks, n), ""});
   if (quick) return all;
   all.push_back({"transformer of 128", transformer, "E=128,S=64,V=256"});

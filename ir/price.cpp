@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "ir/buffers.h"
 #include "ir/expr.h"
@@ -137,22 +136,10 @@ constexpr double kDivision = 8;
 constexpr double kScalar = 4;        // an iteration that is no lane of a vector
 constexpr double kShortestRun = 33;  // constant loops below are unrolled, and stay scalar
 
-int count(const Expr& body, Fn fn) {
-  return (body->fn == fn ? 1 : 0) +
-         std::accumulate(body->args.begin(), body->args.end(), 0,
-                         [&](int n, const Expr& arg) { return n + count(arg, fn); });
-}
-
 // Operations of one iteration, weighted by what they take.
 double effort_of(const Expr& body) {
   return flops_of(body) + (kTranscendental - 1) * transcendentals_of(body) +
-         (kDivision - 1) * count(body, Fn::Div);
-}
-
-// where(c, exp(x), 0): code does not call exp for some lanes of a vector only.
-bool branches_around_calls(const Expr& body) {
-  if (body->fn == Fn::Where && (transcendental(body->args[1]) || transcendental(body->args[2]))) return true;
-  return std::any_of(body->args.begin(), body->args.end(), branches_around_calls);
+         (kDivision - 1) * count_of(body, Fn::Div);
 }
 
 bool is_two_loads(const LoopNest& nest) {
@@ -291,7 +278,8 @@ void NestWork::find_run(const LoopNest& nest) {
   const bool reduces = !nest.in_output(*inner);
   for (std::size_t a = reduces ? 1 : 0; a < accesses.size(); ++a)
     if (step_of(*accesses[a], orders[a], *inner) != 0) effort_ += 1;
-  scalar_ = scalar_ || branches_around_calls(nest.body);
+  // Code does not call exp for some lanes of a vector only.
+  scalar_ = scalar_ || selects_transcendental(nest.body);
   for (bool grown = true; grown;) {
     grown = false;
     for (std::size_t f = 0; f < nest.factors.size() && !grown; ++f) {

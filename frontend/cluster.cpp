@@ -4,8 +4,11 @@
 
 #include <algorithm>
 
+#include "frontend/cluster_text.h"
 #include "frontend/expression.h"
 #include "frontend/quantity.h"
+#include "frontend/yaml_text.h"
+#include "ir/graph.h"
 
 namespace shardc::frontend {
 namespace {
@@ -17,9 +20,9 @@ class ClusterReader {
  public:
   explicit ClusterReader(Reporter& reporter) : reporter_(reporter) {}
 
-  Cluster read(const Yaml& root) {
+  Cluster read(const Yaml& root, Span owner) {
     Cluster cluster;
-    const Fields fields(reporter_, root, {0, 1}, "a cluster",
+    const Fields fields(reporter_, root, owner, "a cluster",
                         {"cluster!", "device", "topology", "groups", "links"});
     cluster.name = text(fields, "cluster");
     if (const Yaml* groups = fields.get("groups")) {
@@ -35,7 +38,7 @@ class ClusterReader {
     if (fields.get("links") != nullptr)
       reporter_.error(fields.key_span("links"), "links join groups, and there are none", "add 'groups'");
     if (root.kind == Yaml::Kind::Map && fields.get("device") == nullptr)
-      reporter_.error({0, 1}, "a cluster needs 'device' and 'topology', or 'groups'");
+      reporter_.error(owner, "a cluster needs 'device' and 'topology', or 'groups'");
     cluster.device = read_device(fields);
     cluster.topology = read_topology(fields);
     return cluster;
@@ -49,10 +52,10 @@ class ClusterReader {
     return node->text;
   }
 
-  double quantity(const Fields& fields, std::string_view key, Measure measure) {
+  double quantity(const Fields& fields, std::string_view key, Measure measure, double absent = 0) {
     const Yaml* node = fields.get(key);
-    if (node == nullptr) return 0;
-    return parse_quantity(reporter_, *node, fields.key_span(key), measure).value_or(0);
+    if (node == nullptr) return absent;
+    return parse_quantity(reporter_, *node, fields.key_span(key), measure).value_or(absent);
   }
 
   std::int64_t count(const Fields& fields, std::string_view key, std::string_view what) {
@@ -72,20 +75,63 @@ class ClusterReader {
     const Yaml* node = owner.get("device");
     if (node == nullptr) return device;
     const Fields fields(reporter_, *node, owner.key_span("device"), "a device",
-                        {"name", "memory!", "bandwidth!", "flops!", "efficiency"});
+                        {"name", "memory!", "bandwidth!", "flops!", "efficiency", "memory_efficiency",
+                         "vector", "row", "launch", "dispatch", "call", "ramp", "cache", "host"});
     device.name = text(fields, "name");
-    const double memory = quantity(fields, "memory", Measure::Bytes);
-    if (memory > kMaxMemory)
-      reporter_.error(fields.get("memory")->span, "a device with more than 2^60 bytes");
-    else
-      device.memory = static_cast<std::int64_t>(memory);
+    device.memory = read_memory(fields, "a device");
     device.bandwidth = quantity(fields, "bandwidth", Measure::BytesPerSecond);
     if (const Yaml* flops = fields.get("flops")) read_flops(*flops, fields.key_span("flops"), device);
-    if (const Yaml* efficiency = fields.get("efficiency"))
-      device.efficiency =
-          parse_quantity(reporter_, *efficiency, fields.key_span("efficiency"), Measure::Fraction)
-              .value_or(1);
+    device.efficiency = quantity(fields, "efficiency", Measure::Fraction, 1);
+    device.memory_efficiency = quantity(fields, "memory_efficiency", Measure::Fraction, 1);
+    device.vector = quantity(fields, "vector", Measure::FlopsPerSecond);
+    device.row = quantity(fields, "row", Measure::Seconds);
+    device.launch = quantity(fields, "launch", Measure::Seconds, device.launch);
+    device.dispatch = quantity(fields, "dispatch", Measure::Seconds);
+    device.call = quantity(fields, "call", Measure::Seconds);
+    device.ramp = read_ramp(fields);
+    device.cache = read_cache(fields);
+    device.host = read_host(fields);
     return device;
+  }
+
+  std::int64_t read_memory(const Fields& fields, std::string_view what) {
+    const double memory = quantity(fields, "memory", Measure::Bytes);
+    if (memory <= kMaxMemory) return static_cast<std::int64_t>(memory);
+    reporter_.error(fields.get("memory")->span, fmt::format("{} with more than 2^60 bytes", what));
+    return 0;
+  }
+
+  Ramp read_ramp(const Fields& owner) {
+    const Yaml* node = owner.get("ramp");
+    if (node == nullptr) return {};
+    const Fields fields(reporter_, *node, owner.key_span("ramp"), "a ramp", {"flops", "bytes", "width"});
+    return {quantity(fields, "flops", Measure::Count), quantity(fields, "bytes", Measure::Bytes),
+            quantity(fields, "width", Measure::Count)};
+  }
+
+  Cache read_cache(const Fields& owner) {
+    const Yaml* node = owner.get("cache");
+    if (node == nullptr) return {};
+    const Fields fields(reporter_, *node, owner.key_span("cache"), "a cache", {"size!", "bandwidth!"});
+    return {quantity(fields, "size", Measure::Bytes), quantity(fields, "bandwidth", Measure::BytesPerSecond)};
+  }
+
+  Speeds read_speeds(const Fields& owner) {
+    Speeds speeds;
+    const Yaml* node = owner.get("speeds");
+    if (node == nullptr) return speeds;
+    const Fields fields(reporter_, *node, owner.key_span("speeds"), "speeds",
+                        {"all_reduce", "reduce_scatter", "all_gather", "all_to_all", "permute", "halo"});
+    for (std::size_t kind = 0; kind < speeds.of.size(); ++kind)
+      speeds.of[kind] = quantity(fields, name_of(static_cast<Collective::Kind>(kind)), Measure::Count, 1);
+    return speeds;
+  }
+
+  Host read_host(const Fields& owner) {
+    const Yaml* node = owner.get("host");
+    if (node == nullptr) return {};
+    const Fields fields(reporter_, *node, owner.key_span("host"), "a host", {"memory!", "bandwidth!"});
+    return {read_memory(fields, "a host"), quantity(fields, "bandwidth", Measure::BytesPerSecond)};
   }
 
   void read_flops(const Yaml& node, Span owner, Device& device) {
@@ -117,10 +163,14 @@ class ClusterReader {
     for (const Yaml& item : node->items) {
       if (reporter_.full()) break;
       const Fields fields(reporter_, item, item.span, "a level",
-                          {"name!", "size!", "bandwidth!", "latency!"});
-      Level level{text(fields, "name"), count(fields, "size", "a size, a whole number"),
+                          {"name!", "size!", "bandwidth!", "latency!", "start", "cache", "speeds"});
+      Level level{text(fields, "name"),
+                  count(fields, "size", "a size, a whole number"),
                   quantity(fields, "bandwidth", Measure::BytesPerSecond),
-                  quantity(fields, "latency", Measure::Seconds)};
+                  quantity(fields, "latency", Measure::Seconds),
+                  quantity(fields, "start", Measure::Seconds),
+                  read_cache(fields),
+                  read_speeds(fields)};
       if (std::any_of(levels.begin(), levels.end(), [&](const Level& l) { return l.name == level.name; }) &&
           fields.get("name"))
         reporter_.error(fields.get("name")->span, fmt::format("level {} is given twice", quoted(level.name)));
@@ -226,11 +276,128 @@ class ClusterReader {
   Reporter& reporter_;
 };
 
+// "name: value, ..." of what differs from the default.
+class Entries {
+ public:
+  Entries& add(std::string_view key, const std::string& value) {
+    text_ += fmt::format("{}{}: {}", text_.empty() ? "" : ", ", key, value);
+    return *this;
+  }
+  template <class T, class Print>
+  Entries& add(std::string_view key, const T& value, const T& absent, Print print) {
+    return value == absent ? *this : add(key, print(value));
+  }
+  std::string braces() const { return "{" + text_ + "}"; }
+
+ private:
+  std::string text_;
+};
+
+std::string plain(double value) { return fmt::format("{}", value); }
+std::string print_size(double bytes) { return print_bytes(bytes); }
+
+std::string print(const Ramp& ramp) {
+  return Entries()
+      .add("flops", ramp.flops, 0.0, plain)
+      .add("bytes", ramp.bytes, 0.0, print_size)
+      .add("width", ramp.width, 0.0, plain)
+      .braces();
+}
+
+std::string print(const Cache& cache) {
+  return Entries()
+      .add("size", print_bytes(cache.size))
+      .add("bandwidth", print_bandwidth(cache.bandwidth))
+      .braces();
+}
+
+std::string print(const Speeds& speeds) {
+  Entries entries;
+  for (std::size_t kind = 0; kind < speeds.of.size(); ++kind)
+    entries.add(name_of(static_cast<Collective::Kind>(kind)), speeds.of[kind], 1.0, plain);
+  return entries.braces();
+}
+
+std::string print(const Host& host) {
+  return Entries()
+      .add("memory", print_bytes(host.memory))
+      .add("bandwidth", print_bandwidth(host.bandwidth))
+      .braces();
+}
+
+std::string print(const Device& device) {
+  const Device absent;
+  Entries flops;
+  for (const auto& [dtype, rate] : device.flops) flops.add(name_of(dtype), plain(rate));
+  return Entries()
+      .add("name", device.name, absent.name, yaml_scalar)
+      .add("memory", print_bytes(device.memory))
+      .add("bandwidth", print_bandwidth(device.bandwidth))
+      .add("flops", flops.braces())
+      .add("efficiency", device.efficiency, absent.efficiency, plain)
+      .add("memory_efficiency", device.memory_efficiency, absent.memory_efficiency, plain)
+      .add("vector", device.vector, absent.vector, plain)
+      .add("row", device.row, absent.row, print_seconds)
+      .add("launch", device.launch, absent.launch, print_seconds)
+      .add("dispatch", device.dispatch, absent.dispatch, print_seconds)
+      .add("call", device.call, absent.call, print_seconds)
+      .add("ramp", device.ramp, absent.ramp, [](const Ramp& ramp) { return print(ramp); })
+      .add("cache", device.cache, absent.cache, [](const Cache& cache) { return print(cache); })
+      .add("host", device.host, absent.host, [](const Host& host) { return print(host); })
+      .braces();
+}
+
+std::string print(const Level& level) {
+  return Entries()
+      .add("name", yaml_scalar(level.name))
+      .add("size", fmt::format("{}", level.size))
+      .add("bandwidth", print_bandwidth(level.bandwidth))
+      .add("latency", print_seconds(level.latency))
+      .add("start", level.start, 0.0, print_seconds)
+      .add("cache", level.cache, Cache{}, [](const Cache& cache) { return print(cache); })
+      .add("speeds", level.speeds, Speeds{}, [](const Speeds& speeds) { return print(speeds); })
+      .braces();
+}
+
+std::string print_topology(const std::vector<Level>& topology, const std::string& indent) {
+  if (topology.empty()) return "";
+  std::string out = indent + "topology:\n";
+  for (const Level& level : topology) out += fmt::format("{}  - {}\n", indent, print(level));
+  return out;
+}
+
 }  // namespace
+
+Cluster read_cluster(Reporter& reporter, const Yaml& node, Span owner) {
+  return ClusterReader(reporter).read(node, owner);
+}
+
+std::string print_cluster(const Cluster& cluster, int indent) {
+  const std::string in(static_cast<std::size_t>(indent), ' ');
+  std::string out = fmt::format("{}cluster: {}\n", in, yaml_scalar(cluster.name));
+  if (cluster.groups.empty())
+    return out + fmt::format("{}device: {}\n", in, print(cluster.device)) +
+           print_topology(cluster.topology, in);
+  out += in + "groups:\n";
+  for (const DeviceGroup& group : cluster.groups) {
+    out += fmt::format("{}  - name: {}\n{}    count: {}\n{}    device: {}\n", in, yaml_scalar(group.name), in,
+                       group.count, in, print(group.device));
+    out += print_topology(group.topology, in + "    ");
+  }
+  if (!cluster.links.empty()) out += in + "links:\n";
+  for (const GroupLink& link : cluster.links)
+    out += fmt::format("{}  - {{between: [{}, {}], bandwidth: {}, latency: {}}}\n", in,
+                       yaml_scalar(cluster.groups[link.from].name), yaml_scalar(cluster.groups[link.to].name),
+                       print_bandwidth(link.bandwidth), print_seconds(link.latency));
+  return out;
+}
+
+std::string print(const Cluster& cluster) { return print_cluster(cluster, 0); }
 
 Result<Cluster> parse_cluster(std::string_view text, const std::string& file) {
   TRY(const Document document, read_document(text, file));
-  return read_with(document, [&](Reporter& reporter) { return ClusterReader(reporter).read(document.root); });
+  return read_with(document,
+                   [&](Reporter& reporter) { return read_cluster(reporter, document.root, {0, 1}); });
 }
 
 Result<Cluster> load_cluster(const std::string& path) {

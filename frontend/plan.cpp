@@ -7,11 +7,13 @@
 #include <array>
 #include <charconv>
 
+#include "frontend/cluster_text.h"
 #include "frontend/hints.h"
 #include "frontend/sharding_text.h"
 #include "frontend/source.h"
 #include "frontend/train.h"
 #include "frontend/yaml.h"
+#include "frontend/yaml_text.h"
 
 namespace shardc::frontend {
 namespace {
@@ -28,22 +30,6 @@ constexpr std::array kPredictions = {
     Prediction{"mfu", &PlanCost::mfu},
 };
 
-// Plain where YAML reads the same text back, else in double quotes.
-std::string scalar(const std::string& text) {
-  const bool plain =
-      !text.empty() &&
-      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.- ") ==
-          std::string::npos &&
-      text.front() != ' ' && text.back() != ' ' && text.front() != '-';
-  if (plain) return text;
-  std::string quoted = "\"";
-  for (char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  return quoted + "\"";
-}
-
 // A sharding as YAML reads it: what is no list of plain items stands in quotes.
 std::string flow(const std::string& sharding) {
   const bool plain = sharding.ends_with(']') && sharding.find("]+") == std::string::npos &&
@@ -55,12 +41,12 @@ std::string print_constraints(const Constraints& constraints) {
   std::string out;
   for (const std::vector<std::string>& group : constraints.alike) {
     std::vector<std::string> names;
-    for (const std::string& name : group) names.push_back(scalar(name));
+    for (const std::string& name : group) names.push_back(yaml_scalar(name));
     out += fmt::format("{}  - [{}]\n", out.empty() ? "alike:\n" : "", fmt::join(names, ", "));
   }
   if (!constraints.barriers.empty()) out += "barriers:\n";
   for (const auto& [name, barrier] : constraints.barriers)
-    out += fmt::format("  {}: {}\n", scalar(name), name_of(barrier));
+    out += fmt::format("  {}: {}\n", yaml_scalar(name), name_of(barrier));
   if (constraints.explicit_reshards) out += "explicit: true\n";
   return out;
 }
@@ -87,7 +73,7 @@ class PlanReader {
     Plan plan;
     const Fields fields(reporter_, root, {0, 1}, "a plan",
                         {"plan!", "cluster", "mesh!", "meshes", "microbatches", "recompute", "tensors!",
-                         "alike", "barriers", "explicit", "expect", "predicted", "reason"});
+                         "alike", "barriers", "explicit", "expect", "predicted", "reason", "machine"});
     plan.model = text(fields, "plan");
     plan.cluster = text(fields, "cluster");
     plan.reason = text(fields, "reason");
@@ -109,6 +95,8 @@ class PlanReader {
       plan.expect = parse_expectations(reporter_, *expect, fields.key_span("expect"), nullptr);
     if (const Yaml* predicted = fields.get("predicted"))
       read_predictions(*predicted, fields.key_span("predicted"), plan.cost);
+    if (const Yaml* machine = fields.get("machine"))
+      plan.machine = read_cluster(reporter_, *machine, fields.key_span("machine"));
     return plan;
   }
 
@@ -162,8 +150,8 @@ class PlanReader {
 }  // namespace
 
 std::string print(const Plan& plan) {
-  std::string out = fmt::format("plan: {}\n", scalar(plan.model));
-  if (!plan.cluster.empty()) out += fmt::format("cluster: {}\n", scalar(plan.cluster));
+  std::string out = fmt::format("plan: {}\n", yaml_scalar(plan.model));
+  if (!plan.cluster.empty()) out += fmt::format("cluster: {}\n", yaml_scalar(plan.cluster));
   std::string axes;
   for (const Axis& axis : plan.mesh.axes)
     axes += fmt::format("{}{}: {}", axes.empty() ? "" : ", ", axis.name, axis.size);
@@ -172,13 +160,14 @@ std::string print(const Plan& plan) {
   if (plan.recompute) out += fmt::format("recompute: {}\n", name_of(*plan.recompute));
   out += fmt::format("tensors:{}\n", plan.tensors.empty() ? " {}" : "");
   for (const auto& [name, sharding] : plan.tensors)
-    out += fmt::format("  {}: {}\n", scalar(name), flow(to_string(plan.mesh, sharding)));
+    out += fmt::format("  {}: {}\n", yaml_scalar(name), flow(to_string(plan.mesh, sharding)));
   out += print_constraints(plan.constraints);
   if (!plan.expect.empty()) out += print_expectations(plan.expect);
   out += "predicted:\n";
   for (const Prediction& p : kPredictions) out += fmt::format("  {}: {}\n", p.key, plan.cost.*p.seconds);
   out += fmt::format("  peak_bytes_per_device: {}\n", plan.cost.peak_bytes_per_device);
-  if (!plan.reason.empty()) out += fmt::format("reason: {}\n", scalar(plan.reason));
+  if (!plan.reason.empty()) out += fmt::format("reason: {}\n", yaml_scalar(plan.reason));
+  if (plan.machine) out += "machine:\n" + print_cluster(*plan.machine, 2);
   return out;
 }
 

@@ -37,6 +37,8 @@ MeasureDef describe(Measure measure) {
       return {"a rate of operations", "67e12 or 67TFLOP/s"};
     case Measure::Fraction:
       return {"a fraction", "0.6"};
+    case Measure::Count:
+      return {"a number", "1e9"};
   }
   return {};
 }
@@ -47,7 +49,8 @@ std::optional<double> factor_of(std::string_view unit, Measure measure) {
         std::find_if(std::begin(table), std::end(table), [&](const Unit& u) { return u.name == name; });
     return it == std::end(table) ? std::nullopt : std::optional(it->factor);
   };
-  if (measure == Measure::Fraction) return unit.empty() ? std::optional(1.0) : std::nullopt;
+  if (measure == Measure::Fraction || measure == Measure::Count)
+    return unit.empty() ? std::optional(1.0) : std::nullopt;
   if (measure == Measure::FlopsPerSecond) return find(kRates, unit);
   if (measure == Measure::Seconds) return find(kTimes, unit);
   if (measure == Measure::Bytes) return find(kSizes, unit);
@@ -68,7 +71,8 @@ std::string hint_for(std::string_view unit, Measure measure) {
 
 std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span owner, Measure measure) {
   const MeasureDef def = describe(measure);
-  const bool bare = measure == Measure::Fraction || measure == Measure::FlopsPerSecond;
+  const bool bare =
+      measure == Measure::Fraction || measure == Measure::FlopsPerSecond || measure == Measure::Count;
   const std::string what = fmt::format("{}{}", def.what, bare ? "" : " with its unit");
   if (!expect(reporter, node, Yaml::Kind::Scalar, owner, what)) return std::nullopt;
   const std::vector<std::size_t> offsets = offsets_of(reporter.source(), node);

@@ -8,10 +8,10 @@
 
 namespace shardc::frontend {
 
-enum class Measure : std::uint8_t { Bytes, BytesPerSecond, Seconds, FlopsPerSecond, Fraction };
+enum class Measure : std::uint8_t { Bytes, BytesPerSecond, Seconds, FlopsPerSecond, Fraction, Count };
 
 // Reports what is wrong, and then returns nothing. Times may be 0, all others are positive; a fraction is at
-// most 1.
+// most 1. A count has no unit, and need not be whole.
 std::optional<double> parse_quantity(Reporter& reporter, const Yaml& node, Span owner, Measure measure);
 
 }  // namespace shardc::frontend

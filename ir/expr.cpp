@@ -445,11 +445,27 @@ int flops_of(const Expr& e) {
   return flops;
 }
 
-bool transcendental(const Expr& e) {
+int transcendentals_of(const Expr& e) {
+  int count = 0;
+  walk(e, [&](const ExprNode& node) { count += info(node.fn).transcendental ? 1 : 0; });
+  return count;
+}
+
+bool selects_transcendental(const Expr& e) {
   bool any = false;
-  walk(e, [&](const ExprNode& node) { any |= info(node.fn).transcendental; });
+  walk(e, [&](const ExprNode& node) {
+    any = any || (node.fn == Fn::Where && (transcendental(node.args[1]) || transcendental(node.args[2])));
+  });
   return any;
 }
+
+int count_of(const Expr& e, Fn fn) {
+  int count = 0;
+  walk(e, [&](const ExprNode& node) { count += node.fn == fn ? 1 : 0; });
+  return count;
+}
+
+bool transcendental(const Expr& e) { return transcendentals_of(e) > 0; }
 
 bool loads(const Expr& e, int operand) { return count_loads(e, operand) > 0; }
 

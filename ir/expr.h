@@ -122,6 +122,9 @@ bool is_zero(const Expr& e);
 Kind kind_of(const Expr& e, const std::vector<Kind>& operands);
 int flops_of(const Expr& e);  // per evaluation; shared subtrees count once
 bool transcendental(const Expr& e);
+int transcendentals_of(const Expr& e);       // how many it computes
+bool selects_transcendental(const Expr& e);  // where(c, exp(x), 0): computes one only sometimes
+int count_of(const Expr& e, Fn fn);
 bool loads(const Expr& e, int operand);
 int count_loads(const Expr& e, int operand);
 // Is e a sum of terms that each contain exactly one of these operands, to the first power? Then a sum of such

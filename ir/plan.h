@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "ir/cluster.h"
 #include "ir/graph.h"
 #include "ir/hints.h"
 #include "ir/mesh.h"
@@ -43,7 +44,8 @@ struct Plan {
   Constraints constraints;
   std::vector<Expectation> expect;
   PlanCost cost;
-  std::string reason;  // one line: how it was found
+  std::string reason;              // one line: how it was found
+  std::optional<Cluster> machine;  // that it was made for: its prices divide the work
 };
 
 }  // namespace shardc

@@ -49,6 +49,7 @@ class Divider {
       : task_(task),
         resharder_(resharder),
         nest_(task.nest),
+        work_(task.nest),
         passable_(passable(task)),
         options_(task.nest.factors.size()),
         limits_(limits_of(task.nest, task.graph[task.node.results[0]].type.shape)) {
@@ -137,8 +138,8 @@ class Divider {
     bytes += static_cast<double>(elements_of(local_shape(result().type.shape, division.result)) *
                                  bytes_of(result().type.dtype));
     moving += resharder_.route(result().type, division.result, task_.wanted)->seconds;
-    division.seconds = moving + seconds_of_loop(local_flops(nest_, bytes), bytes, result().type.dtype,
-                                                resharder_.cluster().device);
+    division.seconds =
+        moving + seconds_of(work_.of(nest_, bytes, result().type.dtype), resharder_.cluster().device);
     if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;
     // A product or a sum is divided as far as its data is, however small: gathering it to save a message
     // would surprise whoever wrote the sharding, and be wrong as soon as sizes grow.
@@ -232,6 +233,7 @@ class Divider {
   const NestTask& task_;
   Resharder& resharder_;
   LoopNest nest_;  // with the axes of the candidate at hand
+  const NestWork work_;
   Axes passable_, passed_;
   std::vector<std::vector<Axes>> options_;
   std::vector<FactorLimit> limits_;

@@ -1,5 +1,5 @@
-// What one step of a local program costs on a cluster: the prices of ir/price.h over the program itself, so
-// that counts (flops, bytes, payloads) are those of the program that runs.
+// What one step of a local program costs on a cluster: its simulation (planner/simulate.h), at the prices of
+// ir/price.h, so that counts (flops, bytes, payloads) are those of the program that runs.
 #pragma once
 
 #include "ir/buffers.h"

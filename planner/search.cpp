@@ -234,6 +234,7 @@ Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& 
   Plan plan;
   plan.model = model;
   plan.cluster = cluster.name;
+  plan.machine = cluster;
   plan.mesh = candidate.mesh;
   recount(plan, cluster, candidate);
   return plan;

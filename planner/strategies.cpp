@@ -61,7 +61,7 @@ class NestStrategies {
  public:
   NestStrategies(const Graph& graph, const Node& node, const LoopNest& nest, const Mesh& mesh,
                  const Cluster& cluster)
-      : graph_(graph), node_(node), nest_(nest), mesh_(mesh), cluster_(cluster) {
+      : graph_(graph), node_(node), nest_(nest), work_(nest), mesh_(mesh), cluster_(cluster) {
     for (std::size_t k = 0; k < nest.inputs.size(); ++k) {
       leading_.emplace_back();
       for (std::size_t d = 0; d < nest.inputs[k].size(); ++d)
@@ -113,8 +113,9 @@ class NestStrategies {
     strategy.makes = axes_of(made);
     strategy.partial = made.partial;
     std::sort(strategy.partial.begin(), strategy.partial.end());
-    strategy.flops = local_flops(nest_, bytes);
-    strategy.seconds += seconds_of_loop(strategy.flops, bytes, result().type.dtype, cluster_.device);
+    const Work work = work_.of(nest_, bytes, result().type.dtype);
+    strategy.flops = work.flops;
+    strategy.seconds += seconds_of(work, cluster_.device);
     all_.push_back(std::move(strategy));
   }
 
@@ -152,6 +153,7 @@ class NestStrategies {
   const Graph& graph_;
   const Node& node_;
   LoopNest nest_;  // with the axes of the strategy at hand
+  const NestWork work_;
   const Mesh& mesh_;
   const Cluster& cluster_;
   std::vector<std::vector<std::optional<FactorId>>> leading_;  // per operand and dimension
@@ -175,8 +177,9 @@ std::vector<Strategy> strategies_of_sweep(const Graph& graph, const Node& node, 
       bytes += bytes_of(graph[operand].type, sharding);
       strategy.reads.push_back(dims);
     }
-    strategy.flops = local_flops(sweep, local_shape(shape, sharding), shape);
-    strategy.seconds = seconds_of_loop(strategy.flops, bytes, result.type.dtype, cluster.device);
+    const Work work = work_of(sweep, local_shape(shape, sharding), shape, bytes, result.type.dtype);
+    strategy.flops = work.flops;
+    strategy.seconds = seconds_of(work, cluster.device);
     all.push_back(std::move(strategy));
   });
   return all;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "runtime/comm.h"
+#include "runtime/event.h"
 #include "runtime/shardc_rt.h"
 
 namespace shardc::runtime {
@@ -19,16 +20,6 @@ inline constexpr std::array<std::string_view, 6> kCollectiveNames = {
     "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "permute", "halo"};
 
 using Clock = std::chrono::steady_clock;
-
-// A timed interval of a profiled step: a region of the program, or one of its collectives. Plain data, sent
-// between processes as bytes.
-struct Event {
-  std::int32_t region = -1;      // index into shardc_program::region, or
-  std::int32_t collective = -1;  // Collective
-  std::int64_t start_ns = 0;     // since profiling began
-  std::int64_t duration_ns = 0;
-  std::int64_t bytes = 0;  // collectives: payload
-};
 
 struct Traffic {
   std::int64_t count = 0;

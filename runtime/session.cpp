@@ -356,6 +356,8 @@ void Session::profile(bool on) {
   });
 }
 
+std::vector<std::vector<Event>> Session::events() { return impl_->collect_events(); }
+
 void Session::write_trace(const std::string& path) {
   const auto events = impl_->collect_events();
   std::string error;

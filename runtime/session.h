@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/event.h"
 #include "runtime/shardc_rt.h"
 #include "runtime/tensor.h"
 
@@ -58,7 +59,8 @@ class Session {
   void agree(const std::string& error);
 
   void profile(bool on);                      // turning it on forgets what was recorded
-  void write_trace(const std::string& path);  // Chrome trace of the profiled steps
+  std::vector<std::vector<Event>> events();   // of the profiled steps, per rank, as they ended; at the root
+  void write_trace(const std::string& path);  // the same as a Chrome trace
 
  private:
   struct Impl;

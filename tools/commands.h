@@ -17,5 +17,7 @@ Command add_compile(CLI::App& app);
 Command add_check(CLI::App& app);
 Command add_dump(CLI::App& app);
 Command add_solve(CLI::App& app);
+Command add_simulate(CLI::App& app);
+Command add_calibrate(CLI::App& app);
 
 }  // namespace shardc::tools

@@ -296,7 +296,8 @@ Result<Built> decide(const Request& request) {
   if (request.ranks != 0 && request.ranks != mesh.devices())
     return error_at({}, fmt::format("--ranks {} disagrees with the mesh {}, which has {} devices",
                                     request.ranks, to_string(mesh), mesh.devices()));
-  TRY(const Cluster cluster, cluster_for(request, mesh.devices()));
+  TRY(Cluster cluster, cluster_for(request, mesh.devices()));
+  if (request.cluster.empty() && given && given->machine) cluster = *given->machine;
   planner::Candidate candidate = complete(prepared, mesh, seeds, cluster);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;

@@ -25,13 +25,17 @@ void add_choices(CLI::App& app, Request& request) {
   app.add_option("--cluster", request.cluster, "the machine that the choice is made for (default: this one)");
 }
 
-void add_run_flags(CLI::App& app, RunFlags& flags) {
-  flags.options.backend = runtime::default_backend();
-  const auto choose = [&flags](const std::string& name) {
-    flags.options.backend = name == "mpi" ? runtime::Backend::Mpi : runtime::Backend::Threads;
+void add_backend(CLI::App& app, runtime::Backend& backend) {
+  backend = runtime::default_backend();
+  const auto choose = [&backend](const std::string& name) {
+    backend = name == "mpi" ? runtime::Backend::Mpi : runtime::Backend::Threads;
   };
   app.add_option_function<std::string>("--backend", choose, "threads or mpi (default: mpi under mpirun)")
       ->check(CLI::IsMember({"threads", "mpi"}));
+}
+
+void add_run_flags(CLI::App& app, RunFlags& flags) {
+  add_backend(app, flags.options.backend);
   app.add_option("--data", flags.options.data,
                  ".npz by input name, or bytes for a language model: a file, or a folder's files");
   app.add_option("--seed", flags.options.seed, "of initial values, data order and dropout");

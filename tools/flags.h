@@ -21,6 +21,7 @@ struct RunFlags {
 
 void add_choices(CLI::App& app, Request& request);
 void add_run_flags(CLI::App& app, RunFlags& flags);
+void add_backend(CLI::App& app, runtime::Backend& backend);  // --backend
 
 // Under mpirun the job's size says how many ranks there are.
 void adopt_launcher(Request& request, runtime::Backend backend);

@@ -25,6 +25,8 @@ constexpr Entry kCommands[] = {
     {"check", "compare the parallel program with the single-device reference", shardc::tools::add_check},
     {"dump", "print any stage", shardc::tools::add_dump},
     {"solve", "choose strategies at least cost under a memory limit", shardc::tools::add_solve},
+    {"simulate", "predict the timeline of a plan on a cluster", shardc::tools::add_simulate},
+    {"calibrate", "measure this machine, or this MPI job, as a cluster", shardc::tools::add_calibrate},
 };
 
 // Every process of an MPI job reads the same files and flags: one of them says what is wrong with them.

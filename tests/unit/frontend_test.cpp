@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 #include "frontend/cluster.h"
@@ -478,6 +479,84 @@ links:
   EXPECT_THAT(c.links, ElementsAre(GroupLink{0, 1, 5e9, 20e-6}, GroupLink{0, 0, 25e9, 5e-6}));
 }
 
+// A cluster with everything that can be said, in the words of the printer.
+constexpr std::string_view kMeasured = R"(cluster: measured
+device: {name: core, memory: 24GB, bandwidth: 15.2GB/s, flops: {f32: 8.89e+10, bf16: 1e+12}, efficiency: 0.9, memory_efficiency: 0.8, vector: 5.5e+10, row: 2ns, launch: 4us, dispatch: 30us, call: 409ns, ramp: {flops: 1e+09, bytes: 1MB, width: 11.5}, cache: {size: 450kB, bandwidth: 47.4GB/s}, host: {memory: 512GB, bandwidth: 25GB/s}}
+topology:
+  - {name: threads, size: 2, bandwidth: 3.49GB/s, latency: 639ns, start: 6.07us, cache: {size: 1.69MB, bandwidth: 10.3GB/s}, speeds: {all_reduce: 2.1, halo: 0.5}}
+  - {name: "a: b", size: 16, bandwidth: 123B/s, latency: 0s}
+)";
+
+TEST(ClusterFile, RoundTrips) {
+  const Result<Cluster> cluster = parse_cluster(kMeasured, "c.yaml");
+  ASSERT_TRUE(cluster) << render(cluster.error());
+  const Cluster& c = cluster.value();
+  EXPECT_EQ(c.device.dispatch, 30e-6);
+  EXPECT_EQ(c.device.ramp, (Ramp{1e9, 1e6, 11.5}));
+  EXPECT_EQ(c.device.host, (Host{512000000000, 25e9}));
+  EXPECT_EQ(c.topology[0].cache, (Cache{1.69e6, 10.3e9}));
+  EXPECT_EQ(c.topology[0].speeds.of, (std::array<double, 6>{2.1, 1, 1, 1, 1, 0.5}));
+  const Result<Cluster> again = parse_cluster(frontend::print(c), "c.yaml");
+  ASSERT_TRUE(again) << render(again.error());
+  EXPECT_EQ(again.value(), c);
+  EXPECT_EQ(frontend::print(again.value()), frontend::print(c));
+}
+
+TEST(ClusterFile, GroupsRoundTrip) {
+  const Cluster cluster = parse_cluster(R"(
+cluster: mixed
+groups:
+  - name: fast
+    count: 2
+    device: {memory: 64GiB, bandwidth: 3TB/s, flops: {f32: 67e12}}
+    topology: [{name: bus, size: 8, bandwidth: 100GB/s, latency: 1us}]
+  - {name: slow, device: {memory: 8GB, bandwidth: 1TB/s, flops: {f32: 7e12}}}
+links:
+  - {between: [slow, fast], bandwidth: 5GB/s, latency: 20us}
+  - {between: [fast, fast], bandwidth: 25GB/s, latency: 5us}
+)",
+                                        "c.yaml")
+                              .value();
+  const Result<Cluster> again = parse_cluster(frontend::print(cluster), "c.yaml");
+  ASSERT_TRUE(again) << render(again.error());
+  EXPECT_EQ(again.value(), cluster);
+}
+
+// Numbers that no measurement rounds.
+TEST(ClusterFile, RandomNumbersSurvive) {
+  std::mt19937 rng(1);
+  std::uniform_real_distribution<double> exponent(-12, 15);
+  const auto number = [&] { return std::pow(10.0, exponent(rng)); };
+  for (int i = 0; i < 500; ++i) {
+    Cluster cluster;
+    cluster.name = "c";
+    cluster.device = {
+        .memory = static_cast<std::int64_t>(rng()), .bandwidth = number(), .flops = {{DType::F32, number()}}};
+    cluster.device.launch = number();
+    cluster.device.ramp = {number(), number(), number()};
+    cluster.device.cache = {number(), number()};
+    cluster.topology = {
+        {.name = "l", .size = 3, .bandwidth = number(), .latency = number(), .start = number()}};
+    const Result<Cluster> again = parse_cluster(frontend::print(cluster), "c.yaml");
+    ASSERT_TRUE(again) << render(again.error());
+    ASSERT_EQ(again.value(), cluster) << frontend::print(cluster);
+  }
+}
+
+TEST(ClusterFile, WhatIsMeasuredHasItsMistakes) {
+  const Result<Cluster> cluster = parse_cluster(R"(
+cluster: c
+device: {memory: 1GB, bandwidth: 1GB/s, flops: {f32: 1e9}, ramp: {flop: 1, width: 2us}, cache: {size: 1kB}, host: 3, launch: 5}
+topology: [{name: l, size: 2, bandwidth: 1GB/s, latency: 1us, start: 2B, cache: []}]
+)",
+                                                "c.yaml");
+  ASSERT_FALSE(cluster);
+  const std::string errors = render(cluster.error());
+  for (const char* part : {"'flop'", "is no unit of a number", "a cache", "a host", "a time needs a unit",
+                           "is no unit of a time"})
+    EXPECT_THAT(errors, HasSubstr(part));
+}
+
 TEST(ShardingText, RoundTrips) {
   const Mesh mesh = parse_mesh("data=2, model=8").value();
   EXPECT_EQ(to_string(mesh), "{data=2, model=8}");
@@ -549,6 +628,23 @@ reason: a test
   const Result<Plan> plan = frontend::parse_plan(text, "plan.yaml");
   ASSERT_TRUE(plan) << render(plan.error());
   EXPECT_EQ(frontend::print(plan.value()), text);
+}
+
+// The machine that a plan was made for stands at its end.
+TEST(PlanText, HoldsAMachine) {
+  Plan plan;
+  plan.model = "m";
+  plan.mesh.axes = {{"data", 2}};
+  plan.reason = "a test";
+  plan.machine = parse_cluster(kMeasured, "c.yaml").value();
+  const std::string text = frontend::print(plan);
+  const Result<Plan> again = frontend::parse_plan(text, "plan.yaml");
+  ASSERT_TRUE(again) << render(again.error());
+  EXPECT_EQ(again.value().machine, plan.machine);
+  EXPECT_EQ(frontend::print(again.value()), text);
+  const Result<Plan> wrong = frontend::parse_plan(text + "    extra: 1\n", "plan.yaml");
+  EXPECT_FALSE(wrong);
+  EXPECT_FALSE(frontend::parse_plan("plan: m\nmesh: {a: 2}\ntensors: {}\nmachine: 3\n", "p")) << "a map";
 }
 
 TEST(OverridesText, Parses) {

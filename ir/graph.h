@@ -160,7 +160,6 @@ enum class Recompute : std::uint8_t {
   All,    // all but what the block carries
 };
 std::string_view name_of(Recompute recompute);  // "none"
-
 struct Train {
   std::string loss;  // name of the scalar output to minimise
   Optimizer optimizer;

@@ -76,7 +76,7 @@ class Route {
     for (const Hop& hop : hops_)
       levels += (hop.members - 1) * hop.level->latency +
                 move(hop, (hop.members - 1) / hop.members * payload / hop.inside);
-    return std::min(flat, levels);
+    return std::min({flat, levels, all_reduce(payload, n)});  // of which each device keeps its part
   }
 
   // From the outside in: what crosses the outer levels is as little as can be.

@@ -234,8 +234,10 @@ Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& 
   Plan plan;
   plan.model = model;
   plan.cluster = cluster.name;
-  plan.machine = cluster;
   plan.mesh = candidate.mesh;
+  for (const Arg& arg : candidate.sharded.args)
+    if (arg.role == Arg::Role::Input || arg.role == Arg::Role::Param)
+      plan.tensors.emplace(candidate.sharded[arg.value].name, candidate.sharded[arg.value].sharding);
   recount(plan, cluster, candidate);
   return plan;
 }

@@ -69,7 +69,7 @@ Result<Decision> search(const Task& task, const Cluster& cluster);
 // The ways to lay devices out as two axes, outer and inner.
 std::vector<Mesh> meshes_of(std::int64_t devices);
 
-// A plan of a candidate, with what it costs; names no tensors.
+// A plan of a candidate: what its arguments are and what it costs.
 Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& candidate);
 // What the plan's program costs, counted anew; what the search found out stays.
 void recount(Plan& plan, const Cluster& cluster, const Candidate& candidate);

@@ -239,6 +239,7 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
   planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster);
   planner::recount(plan, cluster, candidate);
+  if (!request.cluster.empty()) plan.machine = cluster;
   add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
                std::move(prepared),
@@ -302,9 +303,11 @@ Result<Built> decide(const Request& request) {
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.reason = reason;
   plan.expect = std::move(expect);
+  if (!request.cluster.empty()) plan.machine = cluster;
   if (given) {
     plan.microbatches = given->microbatches;
     plan.recompute = given->recompute;
+    if (!plan.machine) plan.machine = given->machine;
   }
   add_hints(plan, model, prepared, seeds);
   return Built{std::move(model),
@@ -347,8 +350,10 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
 Result<Built> build(const Request& request) {
   TRY(Built built, decide(request));
   built.remarks = passes::remark_unused(passes::named_in(built.model.hints), built.prepared.step);
-  const Diagnostics gathers = passes::remark_gathers(built.local.program, built.model.hints.manual);
-  built.remarks.insert(built.remarks.end(), gathers.begin(), gathers.end());
+  if (!built.trial && request.plan.empty()) {  // a plan has weighed its gathers
+    const Diagnostics gathers = passes::remark_gathers(built.local.program, built.model.hints.manual);
+    built.remarks.insert(built.remarks.end(), gathers.begin(), gathers.end());
+  }
   if (request.lenient) return built;
   Diagnostics errors = check_contracts(built, request.model);
   if (!errors.empty()) return errors;
@@ -358,6 +363,8 @@ Result<Built> build(const Request& request) {
 std::string emit(const Built& built) {
   return codegen::emit(built.local.program, built.local.buffers, built.model.train.loss);
 }
+
+constexpr double kProven = 1e-6;  // a gap that is rounding
 
 std::string summary_of(const Plan& plan) {
   const PlanCost& c = plan.cost;
@@ -369,10 +376,16 @@ std::string summary_of(const Plan& plan) {
       c.flops_per_step / 1e9);
   if (plan.microbatches && plan.recompute)
     text += fmt::format("  {}\n", planner::to_string({*plan.microbatches, *plan.recompute}));
-  if (c.objective_seconds > 0)
+  if (c.objective_seconds > 0 && c.gap() < kProven)
     text += fmt::format(
-        "  no choice of shardings takes less than {:.3g} ms by the same prices: at most {:.2g}% away\n",
-        c.bound_seconds * 1e3, c.gap() * 100);
+        "  no choice of shardings on these meshes takes less than the {:.3g} ms that were counted\n",
+        c.objective_seconds * 1e3);
+  else if (c.objective_seconds > 0)
+    text += fmt::format(
+        "  {:.3g} ms were counted, and no choice of shardings on these meshes takes less than {:.3g} ms: at "
+        "most "
+        "{:.2g}% away\n",
+        c.objective_seconds * 1e3, c.bound_seconds * 1e3, c.gap() * 100);
   return text + fmt::format("  {}\n", plan.reason);
 }
 
@@ -382,7 +395,7 @@ std::string json_of(const Plan& plan, double search_seconds) {
   for (const Axis& axis : plan.mesh.axes) mesh[axis.name] = axis.size;
   const PlanCost& cost = plan.cost;
   const bool searched = cost.objective_seconds > 0;
-  const nlohmann::ordered_json solver = {{"status", cost.gap() <= 0 ? "optimal" : "feasible"},
+  const nlohmann::ordered_json solver = {{"status", cost.gap() < kProven ? "optimal" : "feasible"},
                                          {"objective", searched ? cost.objective_seconds : cost.step_seconds},
                                          {"bound", cost.bound_seconds},
                                          {"gap", cost.gap()},

@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(Meshes, LayoutPrices, ::testing::Values("a=2", "a=2,b=2
 TEST(Layouts, PartialValuesAreScatteredWhereThatIsCheaper) {
   const Mesh mesh = mesh_of("a=4");
   const Cluster cluster = nodes(4);
-  planner::Layouts layouts({DType::F32, {64, 64}}, 1, mesh, cluster);
+  planner::Layouts layouts({DType::F32, {1024, 1024}}, 1, mesh, cluster);
   const Axes a = {whole(mesh, AxisId(0))};
   const std::size_t full = *layouts.find({{}, {}}), rows = *layouts.find({a, {}});
   const std::vector<double>& to = layouts.seconds_reduced(full, a);

@@ -10,7 +10,8 @@
 namespace shardc::planner {
 namespace {
 
-constexpr double kMostSeconds = 60;  // a stop for what should not happen: the work is what limits
+constexpr double kMostSeconds = 60;      // a stop for what should not happen: the work is what limits
+constexpr std::size_t kMostExact = 300;  // entries: what GLPK solves at once
 constexpr std::uint64_t kMostWork = 100'000'000;
 constexpr double kMostUnits = 1e15;  // of time, that all costs add up to: whole numbers that a double holds
 
@@ -86,9 +87,9 @@ std::string text_of(const Mesh& mesh, const Choice& choice) {
 
 Selection select(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed) {
   const double units = units_per_second(formulation);
-  const solve::Solution solution =
-      solve::solve(problem_of(formulation, units, memory, fixed),
-                   {.seconds = kMostSeconds, .work_limit = kMostWork, .threads = 1});
+  const solve::Solution solution = solve::solve(
+      problem_of(formulation, units, memory, fixed),
+      {.seconds = kMostSeconds, .work_limit = kMostWork, .exact_entries = kMostExact, .threads = 1});
   Selection selection;
   if (solution.assignment.empty()) return selection;
   selection.status =

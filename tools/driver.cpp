@@ -272,6 +272,9 @@ Result<Built> decide(const Request& request) {
     return planned(request, std::move(loaded), machine, ranks);
   }
 
+  if (!request.pins.empty())
+    return error_at({}, "--pin speaks of a search, and the mesh is that of the model's sharding section",
+                    "ask for another number of devices, or leave the section's mesh out");
   Mesh mesh;
   passes::Seeds seeds;
   std::vector<Expectation> expect = model.expect;

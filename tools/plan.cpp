@@ -76,6 +76,7 @@ Command add_plan(CLI::App& app) {
   app.add_option("-o,--output", f->out, "write the plan to this file (YAML)");
   app.add_option("--json", f->json, "write the summary to this file");
   app.add_option("--pin", f->request.pins, "search around this decision: NAME=[data, _] (may be repeated)")
+      ->allow_extra_args(false)
       ->excludes("--plan", "--mesh");
   app.add_option("--explain", f->explain, "what each way to lay out this tensor would cost");
   app.add_option("--diff", f->diff, "compare with this plan file");

@@ -19,7 +19,6 @@ namespace {
 
 constexpr std::uint64_t kRoundWork = 20'000'000;  // table entries per thread: some tens of milliseconds
 constexpr std::uint64_t kLeastRoundWork = 200'000;
-constexpr std::size_t kExactEntries = 3'000;  // of all pairs, of a model that GLPK gets
 constexpr std::size_t kExactTimes = 200;
 constexpr std::int64_t kExactNodes = 20'000;
 constexpr double kWorthDropping = 0.08;  // of all strategies, that reductions start again for
@@ -140,7 +139,7 @@ bool Solver::solve_small() {
     note_bound(static_cast<double>(cost_));
     return true;
   }
-  if (network_->entries() > kExactEntries || model_->capacity.size() > kExactTimes) return false;
+  if (network_->entries() > options_.exact_entries || model_->capacity.size() > kExactTimes) return false;
   const double left = options_.seconds - elapsed();
   const ExactChoice exact =
       solve_model_glpk(*model_, {.seconds = std::max(0.01, 0.5 * left), .nodes = kExactNodes});

@@ -2,11 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
 #include "tests/cli/process.h"
 
 namespace shardc::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -152,6 +156,82 @@ topology:
   EXPECT_EQ(run.status, 1) << run;  // the answer is no
   EXPECT_THAT(run.err, HasSubstr("no plan of 'gpt2-small' fits 4 devices"));
   EXPECT_THAT(scratch.files(), Not(::testing::Contains("plan.yaml")));
+}
+
+// Four devices of little memory, and a network that is worth saving on.
+std::string cluster_of(const Scratch& scratch, const std::string& memory) {
+  return scratch.write("cluster.yaml",
+                       "cluster: small\ndevice: {name: d, memory: " + memory +
+                           ", bandwidth: 100GB/s, flops: {f32: 1e12}}\ntopology:\n  - {name: net, "
+                           "size: 4, bandwidth: 1GB/s, latency: 1us}\n");
+}
+
+TEST(Plan, SaysHowFarFromTheBestItIs) {
+  const Scratch scratch;
+  const Finished run = shardc({"plan", example("gpt-tiny"), "--cluster", cluster_of(scratch, "16GB"),
+                               "--json", scratch.file("plan.json")});
+  EXPECT_EQ(run.status, 0) << run;
+  const auto facts = nlohmann::json::parse(read_file(scratch.file("plan.json")));
+  EXPECT_LE(facts["solver"]["gap"], 0.01);
+  EXPECT_LE(facts["solver"]["bound"], facts["solver"]["objective"]);
+  EXPECT_GE(facts["solver"]["gap"], 0.0);
+  EXPECT_NEAR(facts["solver"]["objective"], facts["step_seconds"], 0.1 * facts["step_seconds"].get<double>());
+}
+
+// Less memory: another way to run the step, and still the same numbers.
+TEST(Plan, RecomputesAndCutsTheBatchWhereMemoryLimits) {
+  const Scratch scratch;
+  const Words model = {example("gpt-tiny"), "--set", "B=16,S=32,L=4"};
+  const std::string plan =
+      plan_of(scratch, "plan.yaml", model + Words{"--cluster", cluster_of(scratch, "8MB")});
+  const std::string text = read_file(plan);
+  EXPECT_THAT(text, HasSubstr("microbatches: "));
+  EXPECT_THAT(text, HasSubstr("recompute: "));
+  EXPECT_THAT(text, HasSubstr("machine:"));
+  const Finished check = shardc(Words{"check", "--plan", plan} + model);
+  EXPECT_EQ(check.status, 0) << check;
+  const Finished run =
+      shardc(Words{"run", "--plan", plan, "--steps", "1", "--json", scratch.file("run.json")} + model);
+  EXPECT_EQ(run.status, 0) << run;
+  for (const auto& bytes :
+       nlohmann::json::parse(read_file(scratch.file("run.json")))["peak_bytes_per_rank"]) {
+    EXPECT_LE(bytes, 8'000'000);
+    EXPECT_THAT(text, HasSubstr("peak_bytes_per_device: " + bytes.dump()));
+  }
+}
+
+TEST(Plan, NamesWhatDoesNotFit) {
+  const Scratch scratch;
+  const Finished run = shardc({"plan", example("gpt-tiny"), "--cluster", cluster_of(scratch, "300kB"), "-o",
+                               scratch.file("plan.yaml")});
+  EXPECT_EQ(run.status, 1) << run;
+  EXPECT_THAT(run.err, HasSubstr("no plan of 'gpt-tiny' fits 4 devices of 0.3 MB")) << run;
+  EXPECT_THAT(run.err, HasSubstr("a device holds at ")) << run;
+  EXPECT_FALSE(std::filesystem::exists(scratch.file("plan.yaml")));
+}
+
+TEST(Plan, KeepsPinsAndExplains) {
+  const Scratch scratch;
+  const std::string cluster = cluster_of(scratch, "1GB");
+  const Words words = {example("gpt-tiny"), "--cluster", cluster};
+  const std::string free = plan_of(scratch, "free.yaml", words);
+  const Finished pinned = shardc(
+      Words{"plan", "--pin", "layer.w1=[_, model, data]", "--explain", "layer.w1", "--diff", free} + words);
+  EXPECT_EQ(pinned.status, 0) << pinned;
+  EXPECT_THAT(pinned.out, HasSubstr("mesh {data=2, model=2}"));
+  EXPECT_THAT(pinned.out, ContainsRegex("\\[model, data\\] .* chosen"));
+  EXPECT_THAT(pinned.out, HasSubstr("the plans differ:"));
+  const Finished same = shardc(Words{"plan", "--diff", free} + words);
+  EXPECT_THAT(same.out, HasSubstr("the plans are the same")) << same;
+
+  EXPECT_THAT(shardc(Words{"plan", "--explain", "w3"} + words).err,
+              HasSubstr("decides about no tensor 'w3'"));
+  EXPECT_THAT(shardc(Words{"plan", "--pin", "w3=[_, _]"} + words).err,
+              HasSubstr("the model has no tensor 'w3'"));
+  EXPECT_THAT(shardc(Words{"plan", "--pin", "wte=[_]"} + words).err, HasSubstr("'wte' has 2 dimensions"));
+  EXPECT_THAT(shardc(Words{"plan", "--pin", "wte"} + words).err, HasSubstr("names no sharding"));
+  EXPECT_THAT(shardc({"plan", example("mlp"), "--pin", "w1=[_, _]", "--cluster", cluster}).err,
+              HasSubstr("--pin speaks of a search"));
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr int kMostTightenings = 3;      // of the memory that choices may use, 
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // a variant is tried for more than this
 
-bool feasible(const Trial& trial) { return trial.selection.status != Selection::Status::Infeasible; }
+bool feasible(const Trial& trial) { return trial.selection.found(); }
 
 Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluster& cluster, const Mesh& mesh,
                        double to_beat) {
@@ -137,7 +137,7 @@ class Searcher {
     Selection selection = trial.selection;
     const std::int64_t memory = cluster_.device.memory;
     for (int again = 0; again <= kMostTightenings; ++again) {
-      if (selection.status == Selection::Status::Infeasible) return;
+      if (!selection.found()) return;
       if (best_ && selection.bound >= best_->plan.cost.step_seconds) return;
       Pins decided = shardings_of(trial.formulation, selection.choices);
       const Candidate candidate = subjects_.at(trial.variant).complete(trial.mesh, decided);
@@ -163,11 +163,17 @@ class Searcher {
     }
   }
 
-  // The bound of the whole search is that of the trial that promises most.
+  // The bound of the whole search: of what was solved, that of the trial that promises most; of what was left
+  // out because it promised too little, what it promised.
   void certify(Plan& plan) {
+    const double least = least_seconds();
     double bound = plan.cost.objective_seconds;
-    for (const Trial& trial : trials_)
+    for (const Trial& trial : trials_) {
       if (feasible(trial)) bound = std::min(bound, trial.selection.bound);
+      const bool left_out = trial.short_of_memory && trial.free_bound >= kWorthAnother * least;
+      if (trial.selection.status == Selection::Status::Unknown || left_out)
+        bound = std::min(bound, trial.free_bound);
+    }
     plan.cost.bound_seconds = bound;
     plan.reason = fmt::format("the fastest of {} meshes", trials_.size());
     if (subjects_.size() > 1) plan.reason += fmt::format(" in {} variants", subjects_.size());
@@ -189,9 +195,13 @@ class Searcher {
                              gigabytes(least.tensors[i].second));
     if (least.tensors.size() > 5) tensors += fmt::format(" and {} more", least.tensors.size() - 5);
     const std::int64_t memory = cluster_.device.memory;
-    Diagnostic no = error_at(
-        {}, fmt::format("no plan of '{}' fits {} devices of {}: the least that one needs is {}", task_.model,
-                        where->mesh.devices(), gigabytes(memory), gigabytes(std::max(least.bytes, least_))));
+    const bool proven = std::all_of(trials_.begin(), trials_.end(), [](const Trial& trial) {
+      return trial.selection.status == Selection::Status::Infeasible;
+    });
+    Diagnostic no = error_at({}, fmt::format("{} '{}' {} {} devices of {}: the least that one needs is {}",
+                                             proven ? "no plan of" : "found no plan of", task_.model,
+                                             proven ? "fits" : "that fits", where->mesh.devices(),
+                                             gigabytes(memory), gigabytes(std::max(least.bytes, least_))));
     no.hint = fmt::format(
         "on the mesh {}, with {}, a device holds at {}: {}. About {} devices would do, or a smaller batch",
         to_string(where->mesh), to_string(task_.variants[where->variant]),

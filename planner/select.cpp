@@ -91,7 +91,10 @@ Selection select(const Formulation& formulation, std::int64_t memory, std::optio
       problem_of(formulation, units, memory, fixed),
       {.seconds = kMostSeconds, .work_limit = kMostWork, .exact_entries = kMostExact, .threads = 1});
   Selection selection;
-  if (solution.assignment.empty()) return selection;
+  if (!solution.found()) {
+    if (solution.status == solve::Status::Unknown) selection.status = Selection::Status::Unknown;
+    return selection;
+  }
   selection.status =
       solution.status == solve::Status::Optimal ? Selection::Status::Optimal : Selection::Status::Feasible;
   selection.choices = solution.assignment;
@@ -136,8 +139,7 @@ std::vector<Alternative> alternatives(const Formulation& formulation, const Sele
                    chosen});
   }
   std::stable_sort(all.begin(), all.end(), [](const Alternative& a, const Alternative& b) {
-    const bool fits = a.selection.status != Selection::Status::Infeasible,
-               other = b.selection.status != Selection::Status::Infeasible;
+    const bool fits = a.selection.found(), other = b.selection.found();
     if (fits != other) return fits;
     return a.chosen || (!b.chosen && a.selection.seconds() < b.selection.seconds());
   });

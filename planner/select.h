@@ -11,7 +11,8 @@
 namespace shardc::planner {
 
 struct Selection {
-  enum class Status : std::uint8_t { Optimal, Feasible, Infeasible };
+  // Unknown: nothing found, and nothing proven.
+  enum class Status : std::uint8_t { Optimal, Feasible, Infeasible, Unknown };
   Status status = Status::Infeasible;
   std::vector<std::int32_t> choices;  // one per variable
   double compute_seconds = 0;         // of the loops
@@ -19,6 +20,7 @@ struct Selection {
   double bound = 0;                   // no choices that fit take less
   std::int64_t bytes = 0;             // at the fullest point of the step
   double seconds() const { return compute_seconds + reshard_seconds; }
+  bool found() const { return status == Status::Optimal || status == Status::Feasible; }
 };
 
 // One variable, and the choice that it must take.

@@ -217,6 +217,18 @@ planner::Subject subject_of(const Request& request, const Loaded& loaded, const 
           }};
 }
 
+Built built_of(Loaded loaded, Plan plan, passes::Seeds seeds, planner::Candidate candidate) {
+  return {std::move(loaded.model),
+          std::move(loaded.prepared),
+          std::move(plan),
+          std::move(seeds),
+          std::move(candidate.sharded),
+          {std::move(candidate.program), std::move(candidate.buffers)},
+          {},
+          0,
+          {}};
+}
+
 // By search, for a cluster.
 Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster, std::int64_t ranks) {
   std::map<std::size_t, Loaded> loaded;  // by variant
@@ -233,7 +245,8 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
     return subject_of(request, loaded.at(v), cluster);
   };
   TRY(planner::Decision decision, planner::search(task, cluster));
-  auto& [model, prepared] = loaded.at(decision.trial.variant);
+  const std::size_t variant = decision.trial.variant;
+  auto& [model, prepared] = loaded.at(variant);
   Plan plan = std::move(decision.plan);
   TRY(passes::Seeds seeds, wishes_for(request, model, prepared, plan.mesh));
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
@@ -241,15 +254,11 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   planner::recount(plan, cluster, candidate);
   if (!request.cluster.empty()) plan.machine = cluster;
   add_hints(plan, model, prepared, seeds);
-  return Built{std::move(model),
-               std::move(prepared),
-               std::move(plan),
-               std::move(seeds),
-               std::move(candidate.sharded),
-               {std::move(candidate.program), std::move(candidate.buffers)},
-               std::move(decision.trial),
-               cluster.device.memory,
-               {}};
+  Built built =
+      built_of(std::move(loaded.at(variant)), std::move(plan), std::move(seeds), std::move(candidate));
+  built.trial = std::move(decision.trial);
+  built.memory = cluster.device.memory;
+  return built;
 }
 
 Result<Built> decide(const Request& request) {
@@ -313,15 +322,7 @@ Result<Built> decide(const Request& request) {
     if (!plan.machine) plan.machine = given->machine;
   }
   add_hints(plan, model, prepared, seeds);
-  return Built{std::move(model),
-               std::move(prepared),
-               std::move(plan),
-               std::move(seeds),
-               std::move(candidate.sharded),
-               {std::move(candidate.program), std::move(candidate.buffers)},
-               {},
-               0,
-               {}};
+  return built_of(std::move(loaded), std::move(plan), std::move(seeds), std::move(candidate));
 }
 
 // The lines that diagnostics about the model speak of.

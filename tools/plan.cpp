@@ -33,7 +33,7 @@ Result<std::string> explanation_of(const Built& built, const std::string& name) 
                   name, to_string(trial.mesh), "", "ms", "compute ms", "reshard ms", "MB");
   for (const planner::Alternative& a : all) {
     const planner::Selection& s = a.selection;
-    if (s.status == planner::Selection::Status::Infeasible)
+    if (!s.found())
       text += fmt::format("  {:<24}  does not fit\n", a.layout);
     else
       text += fmt::format("  {:<24}{:>12}{:>12}{:>14}{:>12.4g}{}\n", a.layout, milliseconds(s.seconds()),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 namespace shardc {
 
@@ -42,6 +43,7 @@ std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, co
   // Where a device's part starts; equal chunks that start alike are alike.
   const auto place = [&](const Sharding& sharding, std::int64_t device) {
     Shape at;
+    at.reserve(2 * shape.size());
     for (std::size_t d = 0; d < shape.size(); ++d) {
       const Shard shard = shard_of(mesh, shape[d], sharding.dims[d].axes, device);
       at.push_back(shard.offset);
@@ -49,20 +51,21 @@ std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, co
     }
     return at;
   };
-  std::vector<std::int64_t> sources;
+  std::vector<std::int64_t> sources(static_cast<std::size_t>(mesh.devices()), -1);
   for (std::int64_t device = 0; device < mesh.devices(); ++device) {
-    const Shape wanted = place(to, device);
+    const bool first = std::all_of(axes.begin(), axes.end(),
+                                   [&](const AxisRef& axis) { return coordinate(mesh, axis, device) == 0; });
+    if (!first) continue;  // once for each group
     const std::vector<std::int64_t> group = group_of(mesh, axes, device);
-    std::vector<std::int64_t> holders;
-    for (std::int64_t member : group)
-      if (place(from, member) == wanted) holders.push_back(member);
-    const auto own = std::find(group.begin(), group.end(), device) - group.begin();
-    if (holders.empty())
-      sources.push_back(-1);
-    else if (std::find(holders.begin(), holders.end(), device) != holders.end())
-      sources.push_back(device);
-    else
-      sources.push_back(holders[static_cast<std::size_t>(own) % holders.size()]);
+    std::map<Shape, std::vector<std::int64_t>> holders;
+    for (std::int64_t member : group) holders[place(from, member)].push_back(member);
+    for (std::size_t own = 0; own < group.size(); ++own) {
+      const auto found = holders.find(place(to, group[own]));
+      if (found == holders.end()) continue;
+      const std::vector<std::int64_t>& all = found->second;
+      const bool has = std::find(all.begin(), all.end(), group[own]) != all.end();
+      sources[static_cast<std::size_t>(group[own])] = has ? group[own] : all[own % all.size()];
+    }
   }
   return sources;
 }

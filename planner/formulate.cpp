@@ -335,17 +335,19 @@ class Formulator {
     lent_.push_back(0);
     out_.variables.push_back(std::move(variable));
     form_of_[cell] = form;
-    reshard(value, form, layouts, times);
+    reshard(value, form, layouts, layout_ids_[value], layout_ids_[form], times);
   }
 
-  // Between two variables of one type.
-  void reshard(std::size_t from, std::size_t to, const Layouts& layouts, double times) {
+  // Between two variables, each of whose choices is a layout of `layouts`.
+  void reshard(std::size_t from, std::size_t to, const Layouts& layouts,
+               const std::vector<std::size_t>& from_ids, const std::vector<std::size_t>& to_ids,
+               double times) {
     std::vector<double>& seconds = coupling(from, to);
     const bool straight = from < to;
-    const std::size_t n = layout_ids_[from].size(), m = layout_ids_[to].size();
+    const std::size_t n = from_ids.size(), m = to_ids.size();
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = 0; j < m; ++j) {
-        const std::size_t a = layout_ids_[from][i], b = layout_ids_[to][j];
+        const std::size_t a = from_ids[i], b = to_ids[j];
         const bool impossible = j < lent_[to] && a != b;
         seconds[straight ? i * m + j : j * n + i] +=
             impossible ? std::numeric_limits<double>::infinity() : times * layouts.seconds(a, b);
@@ -354,7 +356,27 @@ class Formulator {
 
   void add_transfer(const Transfer& transfer) {
     const std::size_t from = variable_of_[transfer.from], to = variable_of_[transfer.to];
-    if (from != to) reshard(from, to, layouts_at(transfer.from), transfer.times);
+    if (from == to) return;
+    if (leading_of(transfer.from) == leading_of(transfer.to)) {
+      reshard(from, to, layouts_at(transfer.from), layout_ids_[from], layout_ids_[to], transfer.times);
+    } else {  // one variable is about the slices: both as layouts of the whole value
+      Layouts& whole = layouts_of(reader_.cells[transfer.from].value->type);
+      reshard(from, to, whole, whole_ids(transfer.from, whole), whole_ids(transfer.to, whole),
+              transfer.times);
+    }
+  }
+
+  // What each choice of a cell's variable is for the whole value, whose leading dimensions stay whole.
+  std::vector<std::size_t> whole_ids(std::size_t cell, const Layouts& whole) {
+    std::vector<std::size_t> ids;
+    for (const Choice& choice : out_.variables[variable_of_[cell]].choices) {
+      std::vector<Axes> dims(leading_of(cell));
+      dims.insert(dims.end(), choice.dims.begin(), choice.dims.end());
+      const auto id = whole.find(dims);
+      CHECK(id, "a layout of slices that the whole of {} has not", reader_.cells[cell].value->name);
+      ids.push_back(*id);
+    }
+    return ids;
   }
 
   std::vector<double>& coupling(std::size_t a, std::size_t b) {

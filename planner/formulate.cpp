@@ -226,6 +226,9 @@ class Formulator {
     variable_of_.resize(reader_.cells.size());
     for (const Group& group : reader_.groups()) add_value(group, errors);
     if (!errors.empty()) return errors;
+    const std::int64_t memory = cluster_.device.memory;
+    out_.values_only = memory > 0 && least_need(out_).bytes > memory;
+    if (out_.values_only) return std::move(out_);
     add_forms();
     for (const Transfer& transfer : reader_.transfers) add_transfer(transfer);
     for (const Site& site : reader_.sites) add_site(site);
@@ -501,6 +504,28 @@ class Formulator {
 
 Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins) {
   return Formulator(step, mesh, cluster, pins).run();
+}
+
+Need least_need(const Formulation& formulation) {
+  std::vector<std::int64_t> least, total(formulation.points.size() + 1, 0);
+  for (const Variable& variable : formulation.variables) {
+    double bytes = variable.choices.front().bytes;
+    for (const Choice& choice : variable.choices) bytes = std::min(bytes, choice.bytes);
+    least.push_back(static_cast<std::int64_t>(bytes));
+    for (std::int32_t point = variable.from; point < variable.to; ++point)
+      total[static_cast<std::size_t>(point)] += least.back();
+  }
+  const auto fullest = std::max_element(total.begin(), total.end());
+  Need need{*fullest, static_cast<std::size_t>(fullest - total.begin()), {}};
+  for (std::size_t v = 0; v < formulation.variables.size(); ++v) {
+    const Variable& variable = formulation.variables[v];
+    const auto point = static_cast<std::int32_t>(need.point);
+    if (variable.from <= point && point < variable.to && least[v] > 0)
+      need.tensors.emplace_back(variable.name, least[v]);
+  }
+  std::stable_sort(need.tensors.begin(), need.tensors.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return need;
 }
 
 std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,

@@ -14,6 +14,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ir/cluster.h"
@@ -57,10 +58,19 @@ struct Formulation {
   std::vector<Coupling> couplings;
   std::vector<Member> members;
   std::vector<std::string> points;  // of the step, in order: what runs there
+  bool values_only = false;         // nodes are left out: values alone need more than a device has
 };
 
 // `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin.
 Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins);
+
+// What must be alive together, whatever is chosen: the fullest point if every value lies as thinly as it can.
+struct Need {
+  std::int64_t bytes = 0;
+  std::size_t point = 0;                                      // of Formulation::points
+  std::vector<std::pair<std::string, std::int64_t>> tensors;  // there, largest first
+};
+Need least_need(const Formulation& formulation);
 
 // What the choices, one per variable, make of every named value.
 std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,

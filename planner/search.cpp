@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "planner/cost.h"
 
@@ -16,27 +17,39 @@ namespace {
 constexpr int kMostPrograms = 6;
 constexpr int kMostTightenings = 3;      // of the memory that choices may use, when their program needs more
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
-constexpr double kWorthAnother = 0.998;  // a variant is tried for more than this
+constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
+constexpr std::uint64_t kMoreWork = 1'500'000'000;  // for trials whose bounds leave a question open
+constexpr int kMostQuestions = 12;
 
 bool feasible(const Trial& trial) { return trial.selection.found(); }
+
+void keep(Trial& trial, Selection selection) {
+  trial.selection = std::move(selection);
+  trial.bound = trial.selection.status == Selection::Status::Infeasible
+                    ? std::numeric_limits<double>::infinity()
+                    : std::max(trial.bound, trial.selection.bound);
+}
 
 Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluster& cluster, const Mesh& mesh,
                        double to_beat) {
   TRY(const Pins pins, subject.pins(mesh));
   TRY(Formulation formulation, formulate(subject.step, mesh, cluster, pins));
-  Trial trial{variant, mesh, std::move(formulation), {}, false, 0};
-  const std::int64_t memory = cluster.device.memory;
-  if (memory > 0 && least_need(trial.formulation).bytes > memory) {
+  Trial trial{variant, mesh, std::move(formulation), {}, false, 0, 0};
+  if (trial.formulation.values_only) {
     trial.short_of_memory = true;
+    keep(trial, {});
     return trial;
   }
-  Selection free = select(trial.formulation, 0);
-  trial.free_bound = free.bound;
-  trial.short_of_memory = memory > 0 && free.bytes > memory;
+  const std::int64_t memory = cluster.device.memory;
+  Selection free = select(trial.formulation, 0, {.to_beat = to_beat});
+  trial.free_bound = trial.bound = free.bound;
+  trial.short_of_memory = memory > 0 && free.found() && free.bytes > memory;
   if (!trial.short_of_memory)
-    trial.selection = std::move(free);
+    keep(trial, std::move(free));
   else if (free.bound < to_beat)
-    trial.selection = select(trial.formulation, memory);
+    keep(trial, select(trial.formulation, memory, {.to_beat = to_beat}));
+  else
+    trial.selection.status = Selection::Status::Unknown;
   return trial;
 }
 
@@ -62,6 +75,7 @@ class Searcher {
       TRY(const Done tried, try_meshes(v, meshes));
       static_cast<void>(tried);
     }
+    ask_again();
     sort();
     for (const Trial& trial : trials_)
       if (programs_ < kMostPrograms && feasible(trial)) realise(trial);
@@ -104,7 +118,7 @@ class Searcher {
     Diagnostics errors;
     std::size_t done = 0;
     for (std::size_t i = 0; i < meshes.size(); i += kAtOnce) {
-      const double to_beat = least_seconds();
+      const double to_beat = kWorthAnother * least_seconds();
       std::vector<std::future<Result<Trial>>> running;
       for (std::size_t j = i; j < std::min(i + kAtOnce, meshes.size()); ++j)
         running.push_back(std::async(std::launch::async, [&, j] {
@@ -122,6 +136,38 @@ class Searcher {
     }
     if (done == 0 && !errors.empty()) return errors;
     return Done{};
+  }
+
+  // Trials that may hold something better are worked on more, the most promising ones first.
+  void ask_again() {
+    std::set<std::size_t> asked;
+    while (asked.size() < kMostQuestions) {
+      const double to_beat = kWorthAnother * least_seconds();
+      std::vector<std::size_t> open;
+      for (std::size_t t = 0; t < trials_.size(); ++t)
+        if (trials_[t].bound < to_beat && !asked.contains(t)) open.push_back(t);
+      std::stable_sort(open.begin(), open.end(),
+                       [&](std::size_t a, std::size_t b) { return trials_[a].bound < trials_[b].bound; });
+      open.resize(std::min(open.size(), kAtOnce));
+      if (open.empty()) return;
+      std::vector<std::future<Selection>> running;
+      for (std::size_t t : open)
+        running.push_back(std::async(std::launch::async, [&, t] {
+          const std::int64_t memory = trials_[t].short_of_memory ? cluster_.device.memory : 0;
+          return select(trials_[t].formulation, memory, {.to_beat = to_beat, .work = kMoreWork});
+        }));
+      for (std::size_t i = 0; i < open.size(); ++i) {
+        asked.insert(open[i]);
+        Selection answer = running[i].get();
+        Trial& trial = trials_[open[i]];
+        const bool worse =
+            feasible(trial) && !(answer.found() && answer.seconds() < trial.selection.seconds());
+        if (worse)
+          trial.bound = std::max(trial.bound, answer.bound);
+        else
+          keep(trial, std::move(answer));
+      }
+    }
   }
 
   void sort() {
@@ -159,20 +205,19 @@ class Searcher {
       }
       const std::int64_t left = std::min(memory, selection.bytes) - (need - memory);
       if (left <= 0) return;
-      selection = select(trial.formulation, left);
+      selection = select(trial.formulation, left,
+                         {.to_beat = best_ ? best_->plan.cost.step_seconds : trial.selection.seconds() * 2});
     }
   }
 
-  // The bound of the whole search: of what was solved, that of the trial that promises most; of what was left
-  // out because it promised too little, what it promised.
+  // The bound of the whole search is that of the trial that promises most. Where more microbatches were not
+  // tried, because choices that need not fit are too slow already, these bound them.
   void certify(Plan& plan) {
     const double least = least_seconds();
     double bound = plan.cost.objective_seconds;
     for (const Trial& trial : trials_) {
-      if (feasible(trial)) bound = std::min(bound, trial.selection.bound);
-      const bool left_out = trial.short_of_memory && trial.free_bound >= kWorthAnother * least;
-      if (trial.selection.status == Selection::Status::Unknown || left_out)
-        bound = std::min(bound, trial.free_bound);
+      const bool settles = trial.short_of_memory && trial.free_bound >= kWorthAnother * least;
+      bound = std::min(bound, settles ? trial.free_bound : trial.bound);
     }
     plan.cost.bound_seconds = bound;
     plan.reason = fmt::format("the fastest of {} meshes", trials_.size());

@@ -54,6 +54,7 @@ struct Trial {
   Selection selection;           // within the devices' memory
   bool short_of_memory = false;  // the best choices would not fit
   double free_bound = 0;         // seconds; of choices that need not fit
+  double bound = 0;              // of those that fit; infinity where there are none
 };
 
 struct Decision {

@@ -12,7 +12,6 @@ namespace {
 
 constexpr double kMostSeconds = 60;      // a stop for what should not happen: the work is what limits
 constexpr std::size_t kMostExact = 300;  // entries: what GLPK solves at once
-constexpr std::uint64_t kMostWork = 100'000'000;
 constexpr double kMostUnits = 1e15;  // of time, that all costs add up to: whole numbers that a double holds
 
 // Units of time in a second: as fine as the dearest choices allow.
@@ -85,44 +84,25 @@ std::string text_of(const Mesh& mesh, const Choice& choice) {
 
 }  // namespace
 
-Selection select(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed) {
+Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort) {
   const double units = units_per_second(formulation);
-  const solve::Solution solution = solve::solve(
-      problem_of(formulation, units, memory, fixed),
-      {.seconds = kMostSeconds, .work_limit = kMostWork, .exact_entries = kMostExact, .threads = 1});
+  solve::Options options{
+      .seconds = kMostSeconds, .work_limit = effort.work, .exact_entries = kMostExact, .threads = 1};
+  if (effort.to_beat < kMostUnits / units) options.cutoff = in_units(effort.to_beat, units);
+  const solve::Solution solution =
+      solve::solve(problem_of(formulation, units, memory, effort.fixed), options);
   Selection selection;
+  if (solution.status == solve::Status::Infeasible) return selection;
+  selection.bound = static_cast<double>(solution.bound) / units;
   if (!solution.found()) {
-    if (solution.status == solve::Status::Unknown) selection.status = Selection::Status::Unknown;
+    selection.status = Selection::Status::Unknown;
     return selection;
   }
   selection.status =
       solution.status == solve::Status::Optimal ? Selection::Status::Optimal : Selection::Status::Feasible;
   selection.choices = solution.assignment;
-  selection.bound = static_cast<double>(solution.bound) / units;
   evaluate(formulation, selection);
   return selection;
-}
-
-Need least_need(const Formulation& formulation) {
-  std::vector<std::int64_t> least, total(formulation.points.size() + 1, 0);
-  for (const Variable& variable : formulation.variables) {
-    double bytes = variable.choices.front().bytes;
-    for (const Choice& choice : variable.choices) bytes = std::min(bytes, choice.bytes);
-    least.push_back(static_cast<std::int64_t>(bytes));
-    for (std::int32_t point = variable.from; point < variable.to; ++point)
-      total[static_cast<std::size_t>(point)] += least.back();
-  }
-  const auto fullest = std::max_element(total.begin(), total.end());
-  Need need{*fullest, static_cast<std::size_t>(fullest - total.begin()), {}};
-  for (std::size_t v = 0; v < formulation.variables.size(); ++v) {
-    const Variable& variable = formulation.variables[v];
-    const auto point = static_cast<std::int32_t>(need.point);
-    if (variable.from <= point && point < variable.to && least[v] > 0)
-      need.tensors.emplace_back(variable.name, least[v]);
-  }
-  std::stable_sort(need.tensors.begin(), need.tensors.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  return need;
 }
 
 std::vector<Alternative> alternatives(const Formulation& formulation, const Selection& selection,
@@ -134,9 +114,10 @@ std::vector<Alternative> alternatives(const Formulation& formulation, const Sele
   const std::size_t v = member->variable;
   for (std::size_t c = 0; c < formulation.variables[v].choices.size(); ++c) {
     const bool chosen = static_cast<std::int32_t>(c) == selection.choices[v];
-    all.push_back({text_of(mesh, formulation.variables[v].choices[c]),
-                   chosen ? selection : select(formulation, memory, Fixed{v, static_cast<std::int32_t>(c)}),
-                   chosen});
+    all.push_back(
+        {text_of(mesh, formulation.variables[v].choices[c]),
+         chosen ? selection : select(formulation, memory, {.fixed = Fixed{v, static_cast<std::int32_t>(c)}}),
+         chosen});
   }
   std::stable_sort(all.begin(), all.end(), [](const Alternative& a, const Alternative& b) {
     const bool fits = a.selection.found(), other = b.selection.found();

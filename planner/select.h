@@ -1,6 +1,7 @@
 // Solves a formulation, as a problem of planner/solve: times in whole units, memory in bytes.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,7 +12,7 @@
 namespace shardc::planner {
 
 struct Selection {
-  // Unknown: nothing found, and nothing proven.
+  // Unknown: nothing found, and nothing proven but the bound.
   enum class Status : std::uint8_t { Optimal, Feasible, Infeasible, Unknown };
   Status status = Status::Infeasible;
   std::vector<std::int32_t> choices;  // one per variable
@@ -26,16 +27,15 @@ struct Selection {
 // One variable, and the choice that it must take.
 using Fixed = std::pair<std::size_t, std::int32_t>;
 
-// `memory` in bytes; 0: no limit. Deterministic.
-Selection select(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed = {});
-
-// What must be alive together, whatever is chosen: the fullest point if every value lies as thinly as it can.
-struct Need {
-  std::int64_t bytes = 0;
-  std::size_t point = 0;                                      // of Formulation::points
-  std::vector<std::pair<std::string, std::int64_t>> tensors;  // there, largest first
+// How much is asked for.
+struct Effort {
+  double to_beat = std::numeric_limits<double>::infinity();  // seconds: choices as slow as this are no use
+  std::uint64_t work = 100'000'000;                          // table entries looked at
+  std::optional<Fixed> fixed = {};
 };
-Need least_need(const Formulation& formulation);
+
+// `memory` in bytes; 0: no limit. Deterministic.
+Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort = {});
 
 // What the whole step would cost if a value lay otherwise, and all others followed as is best.
 struct Alternative {

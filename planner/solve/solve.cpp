@@ -46,7 +46,8 @@ class Solver {
  private:
   bool stopped() const;
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
-  bool closed() const { return found_ && cost_ <= bound_; }
+  bool closed() const { return (found_ && cost_ <= bound_) || (bounded_ && too_much(bound_)); }
+  bool too_much(Wide cost) const { return options_.cutoff && cost >= *options_.cutoff; }
   bool exhausted() const;
 
   void install(Model model);
@@ -59,7 +60,7 @@ class Solver {
   void shrink();
   void report();
   void note_bound(double bound);
-  double target() const { return found_ ? static_cast<double>(cost_) : kInfinity; }
+  double target() const;
   std::uint64_t next_seed() { return random_bits(options_.seed, ++seeds_); }
   Solution finish(bool infeasible);
 
@@ -89,6 +90,12 @@ bool Solver::stopped() const {
 
 bool Solver::exhausted() const {
   return stopped() || (options_.work_limit > 0 && solution_.statistics.work >= options_.work_limit);
+}
+
+// What the bound is to reach.
+double Solver::target() const {
+  const double cost = found_ ? static_cast<double>(cost_) : kInfinity;
+  return options_.cutoff ? std::min(cost, static_cast<double>(*options_.cutoff)) : cost;
 }
 
 void Solver::note_bound(double bound) {
@@ -246,7 +253,7 @@ Solution Solver::finish(bool infeasible) {
   solution_.statistics.seconds = elapsed();
   solution_.bound = bound_;
   if (found_) {
-    solution_.status = closed() ? Status::Optimal : Status::Feasible;
+    solution_.status = cost_ <= bound_ ? Status::Optimal : Status::Feasible;
     solution_.assignment = std::move(assignment_);
     solution_.cost = cost_;
   } else if (infeasible) {

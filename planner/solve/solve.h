@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 
 #include "planner/solve/model.h"
 
@@ -31,6 +32,7 @@ struct Progress {
 struct Options {
   double seconds = 10;           // of wall time
   std::uint64_t work_limit = 0;  // table entries looked at, over all threads; 0 is no limit
+  std::optional<Wide> cutoff;    // come to an end when the bound says that all costs this much or more
   std::uint64_t seed = 1;
   std::size_t exact_entries =
       3'000;        // GLPK gets what has no more in all its pairs; its time is not counted as work

@@ -157,6 +157,29 @@ TEST(Solve, FindsPlantedSolutions) {
   }
 }
 
+// A cutoff ends the search early, and lies neither about costs nor about bounds.
+TEST(Solve, StopsAtACutoff) {
+  std::uint64_t saved = 0;
+  for (std::uint64_t seed = 0; seed < 8; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(100 + seed);
+    const Problem problem = planted_problem(random, {.nodes = 200, .edges = 500, .forbidden = 5});
+    const Options options{.seconds = 30, .work_limit = 20'000'000, .seed = seed};
+    const Solution whole = solve(problem, options);
+    ASSERT_TRUE(whole.found());
+    Options low = options, high = options;
+    low.cutoff = whole.bound - whole.bound / 10;
+    high.cutoff = whole.cost + 1;
+    const Solution none = solve(problem, low), same = solve(problem, high);
+    EXPECT_GE(none.bound, *low.cutoff);
+    EXPECT_LE(none.bound, whole.cost);
+    saved += whole.statistics.work - none.statistics.work;
+    expect_sound(problem, same);
+    EXPECT_LT(same.gap(), whole.gap() + 0.02);
+  }
+  EXPECT_GT(saved, 1'000'000U);
+}
+
 TEST(Solve, IsTheSameForASeedAndAWorkLimit) {
   Random random(7);
   const Problem problem = planted_problem(random, {.nodes = 200, .edges = 500, .forbidden = 5});

@@ -7,6 +7,7 @@ namespace shardc::planner::solve {
 namespace {
 
 constexpr double kMemory = 0.8;     // of the averaged excess, per pass
+constexpr double kShares = 0.9;     // of the averaged choices, per pass
 constexpr int kWarmUp = 5;          // passes before the first price
 constexpr int kPatience = 20;       // passes without progress before a retreat
 constexpr double kProgress = 1e-6;  // of the bound, that counts as such
@@ -18,6 +19,7 @@ constexpr double kShortest = 1e-5, kLongest = 0.3;
 Ascent::Ascent(const Network& network)
     : network_(network), dual_(network), best_(-kInfinity), excess_(network.model().capacity.size(), 0) {
   state_ = dual_.state();
+  shares_.assign(network.offset(network.size()), 0);
 }
 
 // The load of the decoded choice goes into the average.
@@ -30,7 +32,10 @@ void Ascent::measure() {
       load_[static_cast<std::size_t>(piece.lower)] += usage;
       load_[static_cast<std::size_t>(piece.upper)] -= usage;
     }
-  const double memory = passes_ == 1 ? 0 : kMemory;
+  const double memory = passes_ == 1 ? 0 : kMemory, shares = passes_ == 1 ? 0 : kShares;
+  for (double& share : shares_) share *= shares;
+  for (std::size_t v = 0; v < network_.size(); ++v)
+    shares_[network_.offset(v) + static_cast<std::size_t>(choice[v])] += 1 - shares;
   double sum = 0;
   for (std::size_t t = 0; t < excess_.size(); ++t) {
     sum += load_[t];

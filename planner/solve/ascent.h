@@ -22,6 +22,8 @@ class Ascent {
   const std::vector<double>& best_prices() const { return state_.prices; }
   bool settled() const { return settled_; }  // further steps promise little
   const std::vector<std::int32_t>& decoded() const { return dual_.decoded(); }
+  // How often each strategy was decoded lately, by strategy of all variables: what the relaxation would mix.
+  const std::vector<double>& shares() const { return shares_; }
   std::uint64_t work() const { return work_; }
 
   double certified();  // of the best bound so far
@@ -40,6 +42,7 @@ class Ascent {
   double best_;
   std::vector<double> excess_;  // of the load over the capacity, averaged over passes
   std::vector<double> load_;
+  std::vector<double> shares_;
   double step_ = 0.3;
   int failures_ = 0;
   int passes_ = 0;

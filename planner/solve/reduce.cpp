@@ -16,7 +16,7 @@ constexpr std::size_t kDominationWork = 20'000'000;  // comparisons spent on one
 class Reducer {
  public:
   Reducer(const Problem& problem, Stop stop);
-  Reducer(const Problem& problem, Model model, Assignment& incumbent, Stop stop);
+  Reducer(const Problem& problem, Model model, Assignment* incumbent, Stop stop);
   void drop(std::size_t node, const std::vector<char>& dead) {
     compact(node, dead);
     lower_pieces(node);
@@ -102,10 +102,10 @@ Reducer::Reducer(const Problem& problem, Stop stop)
   load_pairs();
 }
 
-Reducer::Reducer(const Problem& problem, Model model, Assignment& incumbent, Stop stop)
+Reducer::Reducer(const Problem& problem, Model model, Assignment* incumbent, Stop stop)
     : problem_(problem),
       stop_(std::move(stop)),
-      incumbent_(&incumbent),
+      incumbent_(incumbent),
       model_(std::move(model)),
       variables_(problem.nodes()),
       alive_(problem.nodes(), 0),
@@ -649,13 +649,17 @@ Model reduce(const Problem& problem, const Stop& stop) {
 }
 
 Model reduce_further(const Problem& problem, Model model, const std::vector<char>& dropped,
-                     Assignment& incumbent, const Stop& stop) {
+                     Assignment* incumbent, const Stop& stop) {
   std::vector<std::pair<std::size_t, std::vector<char>>> dead;  // by node
   std::size_t offset = 0;
   for (const Variable& variable : model.variables) {
     const auto begin = dropped.begin() + static_cast<std::ptrdiff_t>(offset);
     std::vector<char> part(begin, begin + static_cast<std::ptrdiff_t>(variable.size()));
     offset += variable.size();
+    if (std::find(part.begin(), part.end(), 0) == part.end()) {
+      model.feasible = false;
+      return model;
+    }
     if (std::find(part.begin(), part.end(), 1) != part.end())
       dead.emplace_back(static_cast<std::size_t>(variable.node), std::move(part));
   }

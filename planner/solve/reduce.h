@@ -30,10 +30,10 @@ Model load(const Problem& problem);
 Model reduce(const Problem& problem, const Stop& stop = {});
 
 // Goes on with a model some of whose strategies (`dropped`, by strategy of all variables) have since been
-// excluded. `incumbent`, a solution that takes none of them, is led to one that the new model has, of no
-// higher cost.
+// excluded; infeasible when a variable loses all. `incumbent`, if any, is a solution that takes none of them,
+// and is led to one that the new model has, of no higher cost.
 Model reduce_further(const Problem& problem, Model model, const std::vector<char>& dropped,
-                     Assignment& incumbent, const Stop& stop = {});
+                     Assignment* incumbent, const Stop& stop = {});
 
 // The choice that an assignment stands for; its strategies must be among the model's.
 std::vector<std::int32_t> choice_of(const Model& model, const Assignment& assignment);

@@ -10,6 +10,7 @@
 #include "ir/random.h"
 #include "ir/support/check.h"
 #include "planner/solve/ascent.h"
+#include "planner/solve/branch.h"
 #include "planner/solve/exact.h"
 #include "planner/solve/local.h"
 #include "planner/solve/reduce.h"
@@ -21,8 +22,11 @@ constexpr std::uint64_t kRoundWork = 20'000'000;  // table entries per thread: s
 constexpr std::uint64_t kLeastRoundWork = 200'000;
 constexpr std::size_t kExactTimes = 200;
 constexpr std::int64_t kExactNodes = 20'000;
-constexpr double kWorthDropping = 0.08;  // of all strategies, that reductions start again for
-constexpr int kRepairRounds = 4;         // of a start that does not fit, before a newer one is tried
+constexpr double kWorthDropping = 0.08;            // of all strategies, that reductions start again for
+constexpr std::size_t kBranchEntries = 2'000'000;  // larger models are left to the moves
+constexpr double kStalled = 0.03;                  // of the way to the target, in one round of the ascent
+constexpr int kStalledRounds = 2;
+constexpr int kRepairRounds = 4;  // of a start that does not fit, before a newer one is tried
 
 // How good a choice is that may break things: feasible ones first.
 struct Rank {
@@ -55,8 +59,11 @@ class Solver {
   void round();
   void raise_bound(std::uint64_t work);
   void merge();
+  void begin_branching();
+  void join_branching();
   bool worth_a_start(const Rank& proposal);
-  void take(const Choice& choice);
+  void take_choice(const Choice& choice) { take(expand(problem_, *model_, choice)); }
+  void take(Assignment assignment);
   void shrink();
   void report();
   void note_bound(double bound);
@@ -78,6 +85,8 @@ class Solver {
   std::unique_ptr<Network> network_;
   std::unique_ptr<Ascent> ascent_;
   std::unique_ptr<Local> local_, second_;
+  std::unique_ptr<Branching> branching_;
+  int stalled_rounds_ = 0;
   int repair_rounds_ = 0, repair_patience_ = kRepairRounds;
   std::optional<std::pair<Rank, Choice>> proposal_;  // of this round's passes
   double shrunk_at_ = -kInfinity;                    // the bound when strategies were last dropped
@@ -92,10 +101,15 @@ bool Solver::exhausted() const {
   return stopped() || (options_.work_limit > 0 && solution_.statistics.work >= options_.work_limit);
 }
 
+double at_most(Wide cost) {
+  const auto near = static_cast<double>(cost);
+  return static_cast<Wide>(near) > cost ? std::nextafter(near, -kInfinity) : near;
+}
+
 // What the bound is to reach.
 double Solver::target() const {
-  const double cost = found_ ? static_cast<double>(cost_) : kInfinity;
-  return options_.cutoff ? std::min(cost, static_cast<double>(*options_.cutoff)) : cost;
+  const double cost = found_ ? at_most(cost_) : kInfinity;
+  return options_.cutoff ? std::min(cost, at_most(*options_.cutoff)) : cost;
 }
 
 void Solver::note_bound(double bound) {
@@ -114,9 +128,8 @@ void Solver::report() {
   options_.progress({elapsed(), found_, cost_, bound_, view.gap()});
 }
 
-// Keeps a feasible choice's assignment if it is the best so far.
-void Solver::take(const Choice& choice) {
-  Assignment assignment = expand(problem_, *model_, choice);
+// Keeps a feasible assignment if it is the best so far.
+void Solver::take(Assignment assignment) {
   const Evaluation evaluation = evaluate(problem_, assignment);
   CHECK(evaluation.valid, "an invalid solution of cost {}", to_string(evaluation.cost));
   if (found_ && evaluation.cost >= cost_) return;
@@ -128,6 +141,7 @@ void Solver::take(const Choice& choice) {
 void Solver::install(Model model) {
   local_.reset();
   second_.reset();
+  stalled_rounds_ = 0;
   std::vector<double> prices;
   if (ascent_ && ascent_->best_prices().size() == model.capacity.size()) prices = ascent_->best_prices();
   ascent_.reset();
@@ -142,7 +156,7 @@ void Solver::install(Model model) {
 // Small models are for GLPK. Returns whether nothing is left to do.
 bool Solver::solve_small() {
   if (model_->variables.empty()) {
-    take({});
+    take_choice({});
     note_bound(static_cast<double>(cost_));
     return true;
   }
@@ -151,7 +165,7 @@ bool Solver::solve_small() {
   const ExactChoice exact =
       solve_model_glpk(*model_, {.seconds = std::max(0.01, 0.5 * left), .nodes = kExactNodes});
   if (exact.choice.size() == model_->variables.size() && rank(*network_, exact.choice).feasible)
-    take(exact.choice);
+    take_choice(exact.choice);
   if (exact.status == Status::Optimal) note_bound(exact.bound);
   return exact.status == Status::Infeasible && !found_;
 }
@@ -169,13 +183,17 @@ void Solver::raise_bound(std::uint64_t work) {
 
 // One share of work on each thread. What the threads see of each other was fixed before the round.
 void Solver::round() {
-  const bool ascending = !ascent_->settled();
+  const bool ascending = !ascent_->settled() && !branching_;
+  const std::uint64_t branched = branching_ ? branching_->work() : 0;
+  const double bound = ascent_->best();
   const std::vector<double> prices = ascent_->best_prices();
   const Stop stop = [this] { return stopped(); };
   proposal_.reset();
   const auto first = [&] {
     if (ascending)
       raise_bound(round_work_);
+    else if (branching_)
+      branching_->run(round_work_, stop);
     else if (second_)
       second_->run(round_work_, prices, stop);
   };
@@ -191,8 +209,33 @@ void Solver::round() {
     other();
   }
   ++solution_.statistics.rounds;
-  solution_.statistics.work += (local_ ? 2 : 1) * round_work_;
+  solution_.statistics.work +=
+      (local_ ? 1 : 0) * round_work_ + (branching_ ? branching_->work() - branched : round_work_);
   merge();
+  if (branching_) {
+    join_branching();
+  } else if (network_->entries() <= kBranchEntries) {
+    const bool stalled =
+        ascent_->settled() || ascent_->best() - bound < kStalled * (target() - ascent_->best());
+    stalled_rounds_ = stalled ? stalled_rounds_ + 1 : 0;
+    if (stalled_rounds_ >= kStalledRounds) begin_branching();
+  }
+}
+
+void Solver::begin_branching() {
+  branching_ = std::make_unique<Branching>(problem_, *model_, at_most(bound_), ascent_->best_prices(),
+                                           target(), next_seed());
+}
+
+// What the two searches know of each other.
+void Solver::join_branching() {
+  if (branching_->found()) {
+    const Wide before = cost_;
+    take(*branching_->found());
+    if (cost_ < before) local_->adopt(choice_of(*model_, assignment_));
+  }
+  branching_->lower_cutoff(target());
+  note_bound(branching_->bound());
 }
 
 // Takes over what the round's passes propose, and what the other search found.
@@ -213,7 +256,7 @@ void Solver::merge() {
   }
   const bool idle = !second_ || second_->feasible() || local_->feasible();
   if (ascent_->settled() && idle) second_ = std::make_unique<Local>(*network_, local_->choice(), next_seed());
-  if (local_->feasible()) take(local_->choice());
+  if (local_->feasible()) take_choice(local_->choice());
 }
 
 // Whether the local search should go on from a proposal. A choice that is under repair gets its time, and
@@ -230,7 +273,7 @@ bool Solver::worth_a_start(const Rank& proposal) {
 
 // Drops the strategies that no better solution can have, when they are many, and reduces again.
 void Solver::shrink() {
-  if (!found_ || !local_ || !local_->feasible()) return;
+  if (!found_ || !local_ || !local_->feasible() || branching_) return;
   const double gap = static_cast<double>(cost_) - ascent_->best();
   const double before = static_cast<double>(shrunk_cost_) - shrunk_at_;
   if (gap > 0.7 * before) return;
@@ -241,7 +284,7 @@ void Solver::shrink() {
   if (static_cast<double>(count) < kWorthDropping * static_cast<double>(dropped.size())) return;
   Assignment incumbent = assignment_;
   Model model =
-      reduce_further(problem_, std::move(*model_), dropped, incumbent, [this] { return stopped(); });
+      reduce_further(problem_, std::move(*model_), dropped, &incumbent, [this] { return stopped(); });
   CHECK(model.feasible, "the best solution was lost");
   install(std::move(model));
   const Choice kept = choice_of(*model_, incumbent);

@@ -12,6 +12,7 @@
 #include "ir/support/check.h"
 #include "planner/layouts.h"
 #include "planner/strategies.h"
+#include "planner/symmetry.h"
 
 namespace shardc::planner {
 namespace {
@@ -176,43 +177,6 @@ std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& re
   for (Axes& axes : dims)
     for (AxisRef& axis : axes) axis = renaming[*axis.axis];
   return dims;
-}
-
-// The permutations of whole axes that change no price: sizes stay, and so does the level of every set of
-// axes.
-std::vector<std::vector<AxisRef>> symmetries(const Mesh& mesh, const Cluster& cluster) {
-  const std::size_t n = mesh.axes.size();
-  std::vector<std::size_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  std::vector<std::vector<AxisRef>> found;
-  const auto prices = [&](const Axes& axes) {
-    std::vector<double> seconds;
-    for (const auto kind :
-         {Collective::Kind::AllReduce, Collective::Kind::AllGather, Collective::Kind::AllToAll})
-      for (const double payload : {1e3, 1e9})
-        seconds.push_back(seconds_of(Collective{kind, axes, Combine::Sum, 0, 0}, payload, mesh, cluster));
-    return seconds;
-  };
-  const auto keeps_prices = [&] {
-    for (std::size_t a = 0; a < n; ++a)
-      if (mesh.axes[a].size != mesh.axes[order[a]].size) return false;
-    for (std::size_t set = 1; set < (std::size_t{1} << n); ++set) {
-      Axes axes, images;
-      for (std::size_t a = 0; a < n; ++a)
-        if ((set >> a & 1) != 0) {
-          axes.push_back(whole(mesh, AxisId(a)));
-          images.push_back(whole(mesh, AxisId(order[a])));
-        }
-      if (prices(axes) != prices(images)) return false;
-    }
-    return true;
-  };
-  while (std::next_permutation(order.begin(), order.end())) {
-    if (!keeps_prices()) continue;
-    found.emplace_back();
-    for (std::size_t a = 0; a < n; ++a) found.back().push_back(whole(mesh, AxisId(order[a])));
-  }
-  return found;
 }
 
 class Formulator {
@@ -473,7 +437,7 @@ class Formulator {
   // Axes of one size on one level may change places in any solution: of the solutions that differ only so,
   // one is left, by what the dearest node may choose. Mirrored solutions would make bounds weak.
   void break_symmetry() {
-    const std::vector<std::vector<AxisRef>> renamings = symmetries(mesh_, cluster_);
+    const std::vector<std::vector<AxisRef>> renamings = renamings_of(mesh_, cluster_);
     Variable* dearest = nullptr;
     for (Variable& variable : out_.variables)
       if (variable.kind == Variable::Kind::Node &&

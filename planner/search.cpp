@@ -7,19 +7,20 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "planner/cost.h"
+#include "planner/symmetry.h"
 
 namespace shardc::planner {
 namespace {
 
 constexpr int kMostPrograms = 6;
-constexpr int kMostTightenings = 3;      // of the memory that choices may use, when their program needs more
+constexpr int kMostTightenings = 3;  // of the memory that choices may use, when their program needs more
+constexpr std::uint64_t kTightWork = 300'000'000;
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
-constexpr std::uint64_t kMoreWork = 1'500'000'000;  // for trials whose bounds leave a question open
-constexpr int kMostQuestions = 12;
+constexpr std::uint64_t kMoreWork = 5;   // times as much for a trial whose bound leaves a question open
+constexpr std::uint64_t kMostWork = 1'500'000'000, kAllWork = 4 * kMostWork;  // of one trial, of all
 
 bool feasible(const Trial& trial) { return trial.selection.found(); }
 
@@ -34,7 +35,7 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
                        double to_beat) {
   TRY(const Pins pins, subject.pins(mesh));
   TRY(Formulation formulation, formulate(subject.step, mesh, cluster, pins));
-  Trial trial{variant, mesh, std::move(formulation), {}, false, 0, 0};
+  Trial trial{variant, mesh, std::move(formulation)};
   if (trial.formulation.values_only) {
     trial.short_of_memory = true;
     keep(trial, {});
@@ -63,15 +64,20 @@ class Searcher {
   Searcher(const Task& task, const Cluster& cluster) : task_(task), cluster_(cluster) {}
 
   Result<Decision> run() {
+    TRY(Subject own, task_.subject(task_.variants[0]));
+    subjects_.emplace(0, std::move(own));
+    meshes_ = different_ones();
     for (std::size_t v = 0; v < task_.variants.size(); ++v) {
       if (v > 0 && !memory_limits()) break;
       const double least = least_seconds();
       std::vector<Mesh> meshes;
-      for (const Mesh& mesh : task_.meshes)
+      for (const Mesh& mesh : meshes_)
         if (!settled(v, mesh, least)) meshes.push_back(mesh);
       if (meshes.empty()) continue;
-      TRY(Subject subject, task_.subject(task_.variants[v]));
-      subjects_.emplace(v, std::move(subject));
+      if (v > 0) {
+        TRY(Subject subject, task_.subject(task_.variants[v]));
+        subjects_.emplace(v, std::move(subject));
+      }
       TRY(const Done tried, try_meshes(v, meshes));
       static_cast<void>(tried);
     }
@@ -88,6 +94,19 @@ class Searcher {
   }
 
  private:
+  // Of meshes on which everything costs the same one is enough, unless the user speaks of axes by name.
+  std::vector<Mesh> different_ones() const {
+    std::vector<Mesh> meshes;
+    for (const Mesh& mesh : task_.meshes) {
+      const Result<Pins> pins = subjects_.at(0).pins(mesh);
+      const bool named = !pins || !pins.value().empty();
+      const bool known = std::any_of(meshes.begin(), meshes.end(),
+                                     [&](const Mesh& other) { return equivalent(mesh, other, cluster_); });
+      if (named || !known) meshes.push_back(mesh);
+    }
+    return meshes;
+  }
+
   double least_seconds() const {
     double least = std::numeric_limits<double>::infinity();
     for (const Trial& trial : trials_)
@@ -138,36 +157,35 @@ class Searcher {
     return Done{};
   }
 
-  // Trials that may hold something better are worked on more, the most promising ones first.
+  // Trials that may hold something better are worked on more and more, the most promising ones first.
   void ask_again() {
-    std::set<std::size_t> asked;
-    while (asked.size() < kMostQuestions) {
+    for (std::uint64_t work = 0; work < kAllWork;) {
       const double to_beat = kWorthAnother * least_seconds();
       std::vector<std::size_t> open;
       for (std::size_t t = 0; t < trials_.size(); ++t)
-        if (trials_[t].bound < to_beat && !asked.contains(t)) open.push_back(t);
+        if (trials_[t].bound < to_beat && trials_[t].work < kMostWork) open.push_back(t);
       std::stable_sort(open.begin(), open.end(),
                        [&](std::size_t a, std::size_t b) { return trials_[a].bound < trials_[b].bound; });
       open.resize(std::min(open.size(), kAtOnce));
       if (open.empty()) return;
-      std::vector<std::future<Selection>> running;
-      for (std::size_t t : open)
-        running.push_back(std::async(std::launch::async, [&, t] {
-          const std::int64_t memory = trials_[t].short_of_memory ? cluster_.device.memory : 0;
-          return select(trials_[t].formulation, memory, {.to_beat = to_beat, .work = kMoreWork});
-        }));
-      for (std::size_t i = 0; i < open.size(); ++i) {
-        asked.insert(open[i]);
-        Selection answer = running[i].get();
-        Trial& trial = trials_[open[i]];
-        const bool worse =
-            feasible(trial) && !(answer.found() && answer.seconds() < trial.selection.seconds());
-        if (worse)
-          trial.bound = std::max(trial.bound, answer.bound);
-        else
-          keep(trial, std::move(answer));
+      std::vector<std::future<void>> running;
+      for (const std::size_t t : open) {
+        running.push_back(std::async(std::launch::async, [&, t] { ask(trials_[t], to_beat); }));
+        work += kMoreWork * trials_[t].work;
       }
+      for (std::future<void>& one : running) one.get();
     }
+  }
+
+  void ask(Trial& trial, double to_beat) const {
+    trial.work = std::min(kMoreWork * trial.work, kMostWork);
+    Selection answer = select(trial.formulation, trial.short_of_memory ? cluster_.device.memory : 0,
+                              {.to_beat = to_beat, .work = trial.work});
+    const bool better = answer.found() && answer.seconds() < trial.selection.seconds();
+    if (!feasible(trial) || better)
+      keep(trial, std::move(answer));
+    else
+      trial.bound = std::max(trial.bound, answer.bound);
   }
 
   void sort() {
@@ -206,7 +224,8 @@ class Searcher {
       const std::int64_t left = std::min(memory, selection.bytes) - (need - memory);
       if (left <= 0) return;
       selection = select(trial.formulation, left,
-                         {.to_beat = best_ ? best_->plan.cost.step_seconds : trial.selection.seconds() * 2});
+                         {.to_beat = best_ ? best_->plan.cost.step_seconds : 2 * trial.selection.seconds(),
+                          .work = std::max(trial.work, kTightWork)});
     }
   }
 
@@ -259,6 +278,7 @@ class Searcher {
   const Task& task_;
   const Cluster& cluster_;
   std::map<std::size_t, Subject> subjects_;  // of the variants tried
+  std::vector<Mesh> meshes_;                 // to try
   std::vector<Trial> trials_;
   std::optional<Decision> best_;
   std::vector<Plan> others_;

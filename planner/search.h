@@ -55,6 +55,7 @@ struct Trial {
   bool short_of_memory = false;  // the best choices would not fit
   double free_bound = 0;         // seconds; of choices that need not fit
   double bound = 0;              // of those that fit; infinity where there are none
+  std::uint64_t work = Effort{}.work;
 };
 
 struct Decision {

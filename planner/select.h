@@ -30,7 +30,7 @@ using Fixed = std::pair<std::size_t, std::int32_t>;
 // How much is asked for.
 struct Effort {
   double to_beat = std::numeric_limits<double>::infinity();  // seconds: choices as slow as this are no use
-  std::uint64_t work = 100'000'000;                          // table entries looked at
+  std::uint64_t work = 60'000'000;                           // table entries looked at
   std::optional<Fixed> fixed = {};
 };
 

@@ -22,9 +22,9 @@ constexpr std::uint64_t kRoundWork = 20'000'000;  // table entries per thread: s
 constexpr std::uint64_t kLeastRoundWork = 200'000;
 constexpr std::size_t kExactTimes = 200;
 constexpr std::int64_t kExactNodes = 20'000;
-constexpr double kWorthDropping = 0.08;            // of all strategies, that reductions start again for
-constexpr std::size_t kBranchEntries = 2'000'000;  // larger models are left to the moves
-constexpr double kStalled = 0.03;                  // of the way to the target, in one round of the ascent
+constexpr double kWorthDropping = 0.08;          // of all strategies, that reductions start again for
+constexpr std::size_t kBranchEntries = 500'000;  // larger models are left to the moves
+constexpr double kStalled = 0.03;                // of the way to the target, in one round of the ascent
 constexpr int kStalledRounds = 2;
 constexpr int kRepairRounds = 4;  // of a start that does not fit, before a newer one is tried
 
@@ -183,7 +183,8 @@ void Solver::raise_bound(std::uint64_t work) {
 
 // One share of work on each thread. What the threads see of each other was fixed before the round.
 void Solver::round() {
-  const bool ascending = !ascent_->settled() && !branching_;
+  // While the ascent still rises, cases get every other round.
+  const bool ascending = !ascent_->settled() && (!branching_ || solution_.statistics.rounds % 2 == 0);
   const std::uint64_t branched = branching_ ? branching_->work() : 0;
   const double bound = ascent_->best();
   const std::vector<double> prices = ascent_->best_prices();

@@ -15,6 +15,7 @@
 #include "planner/layouts.h"
 #include "planner/select.h"
 #include "planner/strategies.h"
+#include "planner/symmetry.h"
 
 namespace shardc {
 namespace {
@@ -297,6 +298,20 @@ TEST_F(Choices, CostMoreWithLessMemory) {
 TEST_F(Choices, DoNotDependOnNames) {
   EXPECT_DOUBLE_EQ(planner::select(on(mesh_of("a=2,b=4")), 0).seconds(),
                    planner::select(on(mesh_of("zeta=2,alpha=4")), 0).seconds());
+}
+
+// Axes may change places inside a node, and where both are outside; not across its border.
+TEST(Symmetry, IsWhatPricesDoNotSee) {
+  const Cluster one = nodes(2), four = nodes(8);
+  EXPECT_TRUE(planner::equivalent(mesh_of("a=2"), mesh_of("b=2"), one));
+  EXPECT_TRUE(planner::equivalent(mesh_of("data=8"), mesh_of("model=8"), four));
+  EXPECT_FALSE(planner::equivalent(mesh_of("a=4,b=2"), mesh_of("a=2,b=4"), four));
+  EXPECT_FALSE(planner::equivalent(mesh_of("a=8"), mesh_of("a=4,b=2"), four));
+  EXPECT_TRUE(planner::renamings_of(mesh_of("a=2,b=2"), nodes(4)).empty());
+  Cluster flat = nodes(8);
+  flat.topology = {{"inside", 8, 1e11, 1e-6}};
+  EXPECT_TRUE(planner::equivalent(mesh_of("a=2,b=4"), mesh_of("c=4,d=2"), flat));
+  EXPECT_EQ(planner::renamings_of(mesh_of("a=2,b=2"), flat).size(), 1U);
 }
 
 TEST_F(Choices, KeepPins) {

@@ -86,8 +86,11 @@ std::string text_of(const Mesh& mesh, const Choice& choice) {
 
 Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort) {
   const double units = units_per_second(formulation);
-  solve::Options options{
-      .seconds = kMostSeconds, .work_limit = effort.work, .exact_entries = kMostExact, .threads = 1};
+  solve::Options options{.seconds = kMostSeconds,
+                         .work_limit = effort.work,
+                         .exact_entries = kMostExact,
+                         .threads = 1,
+                         .moves = 0.25};
   if (effort.to_beat < kMostUnits / units) options.cutoff = in_units(effort.to_beat, units);
   const solve::Solution solution =
       solve::solve(problem_of(formulation, units, memory, effort.fixed), options);

@@ -198,8 +198,10 @@ void Solver::round() {
     else if (second_)
       second_->run(round_work_, prices, stop);
   };
+  const auto moves =
+      ascending ? static_cast<std::uint64_t>(options_.moves * static_cast<double>(round_work_)) : round_work_;
   const auto other = [&] {
-    if (local_) local_->run(round_work_, prices, stop);
+    if (local_) local_->run(moves, prices, stop);
   };
   if (options_.threads > 1 && local_) {
     std::thread thread(other);
@@ -211,7 +213,7 @@ void Solver::round() {
   }
   ++solution_.statistics.rounds;
   solution_.statistics.work +=
-      (local_ ? 1 : 0) * round_work_ + (branching_ ? branching_->work() - branched : round_work_);
+      (local_ ? moves : 0) + (!ascending && branching_ ? branching_->work() - branched : round_work_);
   merge();
   if (branching_) {
     join_branching();

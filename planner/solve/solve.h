@@ -35,8 +35,9 @@ struct Options {
   std::optional<Wide> cutoff;    // come to an end when the bound says that all costs this much or more
   std::uint64_t seed = 1;
   std::size_t exact_entries =
-      3'000;        // GLPK gets what has no more in all its pairs; its time is not counted as work
-  int threads = 2;  // 1 does the same, one after the other
+      3'000;         // GLPK gets what has no more in all its pairs; its time is not counted as work
+  int threads = 2;   // 1 does the same, one after the other
+  double moves = 1;  // work on better choices for each unit of work on the bound, as long as that rises
   std::function<void(const Progress&)> progress;  // after each round that changed something
   const std::atomic<bool>* stop = nullptr;        // set from outside: come to an end
 };

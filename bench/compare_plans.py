@@ -188,7 +188,8 @@ def cluster_facts(name):
     devices = 1
     for size in re.findall(r"size: (\d+)", text.split("topology:")[1]):
         devices *= int(size)
-    return devices, float(re.search(r"memory: ([\d.]+)GB", text)[1]) * 1e9
+    size, unit = re.search(r"^  memory: ([\d.]+)(\w+)", text, re.M).groups()
+    return devices, float(size) * {"GB": 1e9, "GiB": 2**30}[unit]
 
 
 def main():

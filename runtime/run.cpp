@@ -80,7 +80,8 @@ RunReport Run::go() {
   if (!options_.save.empty()) save();
   if (!options_.out.empty()) write_outputs();
   report_.stats = session_.stats();
-  if (!options_.json.empty()) at_root([&] { files::write_file(options_.json, to_json(report_, options_.remarks) + "\n"); });
+  if (!options_.json.empty())
+    at_root([&] { files::write_file(options_.json, to_json(report_, options_.remarks) + "\n"); });
   return std::move(report_);
 }
 

@@ -45,7 +45,8 @@ struct RunReport {
 RunReport run_program(const shardc_program& program, const RunOptions& options);
 
 // {"losses": [...], "step_seconds": [...], "compile_seconds": x, "peak_bytes_per_rank": [...],
-//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null. `remarks`, where
+//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null. `remarks`,
+//  where
 // there are any, is JSON that is put beside them.
 std::string to_json(const RunReport& report, const std::string& remarks = {});
 

@@ -1,9 +1,11 @@
 #include "tools/driver.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,6 +22,7 @@
 #include "passes/priorities.h"
 #include "passes/remarks.h"
 #include "passes/separable.h"
+#include "planner/advise.h"
 #include "planner/search.h"
 #include "tools/origin.h"
 
@@ -194,17 +197,23 @@ Result<Origin> origin_for(const Request& request, const Model& loaded, const fro
   return origin_of(whole.graph, own.train, cluster);
 }
 
+// Of one microbatch.
+std::int64_t batch_of(const Loaded& loaded) {
+  std::int64_t batch = 0;
+  for (const Arg& arg : loaded.prepared.forward.args)
+    if (arg.role == Arg::Role::Input && loaded.prepared.forward[arg.value].type.rank() > 0)
+      batch = loaded.prepared.forward[arg.value].type.shape[0];
+  return batch;
+}
+
 // The model's own way to run its step, then those that need less memory.
 std::vector<planner::Variant> variants_of(const Loaded& loaded) {
   const Train& train = loaded.model.train;
   const planner::Variant own{train.microbatches, train.recompute};
   std::vector<planner::Variant> variants = {own};
   if (train.loss.empty()) return variants;
-  std::int64_t batch = 0;
-  for (const Arg& arg : loaded.prepared.forward.args)
-    if (arg.role == Arg::Role::Input && loaded.prepared.forward[arg.value].type.rank() > 0)
-      batch = loaded.prepared.forward[arg.value].type.shape[0];
-  if (!passes::batch_is_separable(loaded.prepared.forward, train.loss)) batch = 1;
+  const bool separable = passes::batch_is_separable(loaded.prepared.forward, train.loss);
+  const std::int64_t batch = separable ? batch_of(loaded) : 1;
   for (std::int64_t cut = 1; cut <= batch; cut *= 2) {
     if (batch % cut != 0) break;
     for (const Recompute recompute : {Recompute::None, Recompute::Large, Recompute::All}) {
@@ -243,6 +252,47 @@ Built built_of(Loaded loaded, Plan plan, passes::Seeds seeds, planner::Candidate
           {}};
 }
 
+constexpr std::chrono::seconds kForAdvice{4};
+
+// Microbatches that the search does not choose by itself, since the model's examples look at each other.
+std::vector<planner::Variant> microbatches_of(const Loaded& loaded) {
+  const Train& train = loaded.model.train;
+  std::vector<planner::Variant> variants;
+  if (train.loss.empty() || passes::batch_is_separable(loaded.prepared.forward, train.loss)) return variants;
+  for (std::int64_t cut = 2; cut <= batch_of(loaded); cut *= 2)
+    variants.push_back({train.microbatches * cut, train.recompute});
+  return variants;
+}
+
+// To the answer that nothing fits: what would have to change.
+void add_advice(const Request& request, const planner::Task& task, Cluster cluster, std::int64_t ranks,
+                const std::vector<planner::Variant>& others, Diagnostics& answer) {
+  const std::int64_t inside = cluster.devices() / cluster.topology.back().size;
+  if (answer.empty() || answer.front().mistake || ranks % inside != 0) return;
+  cluster.topology.back().size = ranks / inside;
+  std::map<std::pair<std::int64_t, Recompute>, Loaded> loaded;
+  const auto task_of = [&](const Cluster& other) {
+    planner::Task asked{task.model, task.variants, {}, planner::meshes_of(other.devices())};
+    asked.subject = [&](const planner::Variant& v) -> Result<planner::Subject> {
+      const std::pair key{v.microbatches, v.recompute};
+      if (!loaded.contains(key)) {
+        TRY(Loaded one, load(request, {v.microbatches, v.recompute}));
+        loaded.emplace(key, std::move(one));
+      }
+      return subject_of(request, loaded.at(key), other);
+    };
+    return asked;
+  };
+  const auto end = std::chrono::steady_clock::now() + kForAdvice;
+  const planner::Advice advice =
+      planner::advise(task_of, cluster, others, [&] { return std::chrono::steady_clock::now() < end; });
+  std::string& hint = answer.front().hint;
+  if (!advice.changes.empty())
+    hint += fmt::format(". Tried, and fits: {}", fmt::join(advice.changes, "; or "));
+  if (!advice.in_vain.empty())
+    hint += fmt::format(". Tried, and does not fit: {}", fmt::join(advice.in_vain, ", "));
+}
+
 // By search, for a cluster.
 Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster, std::int64_t ranks) {
   TRY(Origin origin, origin_for(request, own.model, {}, request.cluster.empty() ? nullptr : &cluster));
@@ -259,7 +309,14 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
     }
     return subject_of(request, loaded.at(v), cluster);
   };
-  TRY(planner::Decision decision, planner::search(task, cluster));
+  const std::vector<planner::Variant> others = microbatches_of(own);
+  Result<planner::Decision> searched = planner::search(task, cluster);
+  if (!searched) {
+    Diagnostics answer = std::move(searched).error();
+    add_advice(request, task, cluster, ranks, others, answer);
+    return answer;
+  }
+  planner::Decision decision = std::move(searched).value();
   const std::size_t variant = decision.trial.variant;
   auto& [model, prepared] = loaded.at(variant);
   Plan plan = std::move(decision.plan);

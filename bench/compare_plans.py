@@ -38,6 +38,10 @@ BIASES = {"bq": 0, "bk": 0, "bv": 0, "b1": 0}
 VOCABULARY = {"wte": 0, "embed": 0, "head": 1, "head_b": 0}
 
 
+NAMES = ("data parallel", "ZeRO-2", "ZeRO-3", "Megatron-LM as published", "Megatron-LM, best TP",
+         "GSPMD 2-D, best mesh")
+
+
 class Model:
     """A model file, and what recipes ask about it."""
 
@@ -136,7 +140,7 @@ def recipes(model, devices, published):
     yield "ZeRO-2", [zero2(model, devices)]
     yield "ZeRO-3", [zero3(model, devices)]
     if published:
-        yield f"Megatron-LM, published: TP {published}", [megatron(model, devices, published)]
+        yield "Megatron-LM as published", [megatron(model, devices, published)]
     yield "Megatron-LM, best TP", [megatron(model, devices, w) for w in ways]
     yield "GSPMD 2-D, best mesh", [gspmd(model, devices, w) for w in ways if w > 1]
 
@@ -192,6 +196,39 @@ def cluster_facts(name):
     return devices, float(size) * {"GB": 1e9, "GiB": 2**30}[unit]
 
 
+def mesh_of(facts):
+    return " x ".join(map(str, facts["mesh"].values()))
+
+
+def compare(bench, case, precision):
+    """A row of the table printed, and the rows of the CSV file."""
+    name, cluster, dims, published = case
+    devices, memory = cluster_facts(cluster)
+    model = Model(name)
+    model.set(dims)
+    found = bench.facts("plan", model.with_sections("", 1, "none", precision), cluster, dims)
+    same = {"model": name, "cluster": cluster, "dims": dims, "precision": precision}
+    rows = [{**same, "recipe": "found", "mesh": mesh_of(found), "microbatches": "", "recompute": "", "slower": None,
+             "step": found["step_seconds"], "bytes": found["peak_bytes_per_device"]}]
+    cells = {}
+    for recipe, sections in recipes(model, devices, published):
+        best, least = bench.fastest(model, sections, cluster, dims, precision, memory)
+        row = {**same, "recipe": recipe, "mesh": "", "microbatches": "", "recompute": "", "slower": None, "step": None,
+               "bytes": least}
+        if best is None:
+            cells[recipe] = f"needs {least / 1e9:.0f} GB"
+        else:
+            facts, count, recompute = best
+            slower = facts["step_seconds"] / found["step_seconds"] - 1
+            row.update(mesh=mesh_of(facts), microbatches=count, recompute=recompute, slower=slower,
+                       step=facts["step_seconds"], bytes=facts["peak_bytes_per_device"])
+            cells[recipe] = f"{100 * slower:+.{1 if slower < 0.1 else 0}f}%, {row['mesh']}"
+        rows.append(row)
+    print(f"| {name} {dims}, {cluster} | {precision} | {found['step_seconds']:.4g} s, {mesh_of(found)} | " +
+          " | ".join(cells.get(recipe, "") for recipe in NAMES) + " |", flush=True)
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description="Compares found plans with recipes.")
     parser.add_argument("--shardc", default=str(ROOT / "build" / "shardc"))
@@ -200,35 +237,17 @@ def main():
     parser.add_argument("--csv", help="write every row to this file")
     options = parser.parse_args()
     rows, beaten = [], 0
-    print("| model | cluster | precision | plan | microbatches, recompute | step s | GB | found plan is faster by |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| model, cluster | precision | found plan | " + " | ".join(NAMES) + " |")
+    print("|" + "---|" * (3 + len(NAMES)))
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options.shardc, folder)
-        for (name, cluster, dims, published) in CASES:
-            if options.case and options.case not in name:
+        for case in CASES:
+            if options.case and options.case not in case[0]:
                 continue
-            devices, memory = cluster_facts(cluster)
             for precision in options.precision.split(","):
-                model = Model(name)
-                model.set(dims)
-                found = bench.facts("plan", model.with_sections("", 1, "none", precision), cluster, dims)
-                mesh = " x ".join(map(str, found["mesh"].values()))
-                start = f"| {name} {dims} | {cluster} | {precision} |"
-                print(f"{start} **found**, {mesh} | | {found['step_seconds']:.4g} | "
-                      f"{found['peak_bytes_per_device'] / 1e9:.1f} | |", flush=True)
-                for recipe, sections in recipes(model, devices, published):
-                    best, least = bench.fastest(model, sections, cluster, dims, precision, memory)
-                    row = {"model": name, "cluster": cluster, "precision": precision, "recipe": recipe,
-                           "found": found["step_seconds"], "step": best[0]["step_seconds"] if best else None}
-                    rows.append(row)
-                    if best is None:
-                        print(f"{start} {recipe} | | does not fit: {least / 1e9:.0f} GB at least | | |", flush=True)
-                        continue
-                    ratio = row["step"] / row["found"]
-                    beaten += ratio < 1 - 1e-6
-                    print(f"{start} {recipe}, {' x '.join(map(str, best[0]['mesh'].values()))} | {best[1]}, {best[2]} | "
-                          f"{row['step']:.4g} | {best[0]['peak_bytes_per_device'] / 1e9:.1f} | "
-                          f"{100 * (ratio - 1):.2g}% |", flush=True)
+                of_case = compare(bench, case, precision)
+                rows += of_case
+                beaten += sum(r["slower"] is not None and r["slower"] < -1e-6 for r in of_case)
     if options.csv:
         with open(options.csv, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0].keys())

@@ -17,8 +17,9 @@ Pipelines are not shardc's: for m microbatches on p stages, the last of which ha
 
     step = (m - 1) * (last + send) + (p - 1) * (stage + send) + last + gradients' all-reduce + optimizer
 
-Six constants are fitted. Two to the measured all-reduces: start and wire. Four to iterations: efficiency, ramp.flops
-(the size of a product at half of it), memory's bandwidth, and dispatch, the host's time for a kernel. A group is one
+Six constants are fitted. Two to the measured all-reduces: start and wire. Three of the cluster file to iterations:
+efficiency, memory's bandwidth, and dispatch, the host's time for a kernel. (A ramp of products makes no difference
+beside dispatch.) And one of the pipeline: send, of activations or their gradients to the next stage. A group is one
 model, global batch and number of devices; a model's *regret* in a group is the time of the configuration that it would
 choose over the best one's, less 1.
 """
@@ -36,10 +37,9 @@ import tempfile
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PEAK = {"f32": 19.5e12, "bf16": 312e12}  # NVIDIA's datasheet of the A100, flops per second
-LATENCY = 2e-6  # of a message, as examples/clusters/a100-8.yaml has it
-NAMES = ("efficiency", "ramp.flops", "bandwidth", "dispatch")
-START = np.log([0.7, 1e9, 1e12, 10e-6])
+LATENCY = 2e-6  # of a message, as in examples/clusters/a100-8.yaml
+NAMES = ("efficiency", "bandwidth", "dispatch", "send")
+START = np.log([0.7, 1e12, 10e-6, 1e-4])
 
 # GPT-2's layers with Megatron-LM's vocabulary, padded, and its way to split them.
 MODEL = """model: gpt
@@ -101,7 +101,7 @@ sharding:
 """
 CLUSTER = """cluster: a100
 device: {{name: A100, memory: 80GB, bandwidth: {bandwidth:.0f}B/s, flops: {{f32: 19.5e12, bf16: 312e12}},
-         efficiency: {efficiency}, launch: 0s, dispatch: {dispatch}s, ramp: {{flops: {ramp:.0f}}}}}
+         efficiency: {efficiency}, launch: 0s, dispatch: {dispatch}s}}
 topology:
   - {{name: nvlink, size: 8, bandwidth: {wire:.0f}B/s, latency: {latency}s, start: {start}s}}
 """
@@ -109,9 +109,9 @@ topology:
 Runs = collections.namedtuple("Runs", "devices batch micro hidden heads layers length t d p seconds")
 Network = collections.namedtuple("Network", "start wire")
 # Of the program of one layer, its head and its embedding, per node in order: is it a collective or a product, seconds
-# of work at full speed, the speed, bytes, ranks of a collective; does it belong to the layer; is it done once for all
+# of work at full speed, bytes, ranks of a collective; does it belong to the layer; is it done once for all
 # microbatches, as the optimizer and what all-reduces gradients?
-Nodes = collections.namedtuple("Nodes", "collective product work rate bytes ways layer once")
+Nodes = collections.namedtuple("Nodes", "collective work bytes ways layer once")
 
 
 def read_runs(path):
@@ -142,10 +142,6 @@ def all_reduce(network, n, size):
     return network.start + min(ring, np.log2(n) * (LATENCY + size / network.wire))
 
 
-def send(network, size):
-    return network.start + LATENCY + size / network.wire
-
-
 class Programs:
     """What shardc makes of each model: its nodes, or its seconds on a cluster."""
 
@@ -170,7 +166,7 @@ class Programs:
 
     def nodes(self, key, layers, d):
         """At full speed and with a memory that takes no time, so that seconds are those of the work alone."""
-        fast = CLUSTER.format(bandwidth=1e21, efficiency=1, dispatch=0, ramp=1, wire=1e21, latency=0, start=0)
+        fast = CLUSTER.format(bandwidth=1e21, efficiency=1, dispatch=0, wire=1e21, latency=0, start=0)
         self.simulate(key, layers, d, fast, "--trace", self.folder / "trace.json")
         events = json.loads((self.folder / "trace.json").read_text())["traceEvents"]
         return [e for e in events if e["ph"] == "X"]
@@ -180,11 +176,9 @@ def nodes_of(events, alone, t, d):
     """`alone`: names of the collectives of the same program with d = 1: the others are of gradients."""
     columns = []
     for e in events:
-        collective, product = e["tid"] == 1, e["cat"] == "product"
-        seconds = e["dur"] * 1e-6
+        collective = e["tid"] == 1
         of_data = collective and (e["name"], e["cat"]) not in alone
-        columns.append((collective, product, 0 if collective else seconds,
-                        e["args"]["flops"] / seconds if product else 1, e["args"]["bytes"], d if of_data else t,
+        columns.append((collective, 0 if collective else e["dur"] * 1e-6, e["args"]["bytes"], d if of_data else t,
                         e["name"].startswith(("layer.", "dlayer.")), of_data or ".next" in e["name"]))
     return Nodes(*(np.array(column) for column in zip(*columns)))
 
@@ -192,9 +186,8 @@ def nodes_of(events, alone, t, d):
 def priced(nodes, constants, network):
     """Seconds of one microbatch of a layer and of the ends, then of what is done once, for a layer and the ends:
     planner/simulate.cpp in line, by the formulas of docs/machine.md."""
-    efficiency, ramp, bandwidth, dispatch = constants
-    work = (nodes.work + np.where(nodes.product, ramp / nodes.rate, 0)) / efficiency
-    seconds = np.maximum(work, nodes.bytes / bandwidth)
+    efficiency, bandwidth, dispatch, _ = constants
+    seconds = np.maximum(nodes.work / efficiency, nodes.bytes / bandwidth)
     found = []
     for once, layer in itertools.product((False, True), (True, False)):
         clock = host = 0.0
@@ -233,7 +226,7 @@ def predict(constants, r, table, network):
     layer, ends, layer_once, ends_once = np.array([parts[at] for at in zip(keys_of(r), r.d.astype(int))]).T
     stage = r.layers / r.p * layer
     last = stage + ends
-    sent = np.where(r.p > 1, 2 * send(network, 2 * r.micro * r.length * r.hidden), 0)
+    sent = np.where(r.p > 1, 2 * constants[3], 0)
     microbatches = r.batch / (r.d * r.micro)
     pipeline = (microbatches - 1) * (last + sent) + (r.p - 1) * (stage + sent) + last
     return pipeline + r.layers / r.p * layer_once + ends_once
@@ -328,9 +321,9 @@ def main():
         programs = Programs(options.shardc, folder)
         table = collect(programs, runs)
         constants = fit(runs, table, network)
-        cluster = CLUSTER.format(bandwidth=constants[2], efficiency=constants[0], dispatch=constants[3],
-                                 ramp=constants[1], wire=network.wire, latency=LATENCY, start=network.start)
-        print(f"{cluster}\nall-reduces: mean error {100 * network_error:.1f}%\n")
+        cluster = CLUSTER.format(bandwidth=constants[1], efficiency=constants[0], dispatch=constants[2],
+                                 wire=network.wire, latency=LATENCY, start=network.start)
+        print(f"{cluster}\nsend: {constants[3]:.3g} s; all-reduces: mean error {100 * network_error:.1f}%\n")
         apart = []
         for (key, d), nodes in table.items():
             layer, ends, layer_once, ends_once = priced(nodes, constants, network)

@@ -169,6 +169,39 @@ TEST_F(Stale, PlansAreCountedAnewAndSaySo) {
   EXPECT_EQ(with_plan("simulate").err, "");
 }
 
+// What is said on standard error is in the facts too.
+TEST(Plan, RemarksAreInTheFacts) {
+  const Scratch scratch;
+  const std::string model = scratch.write("m.yaml", R"(model: m
+inputs:
+  x: f32[8, 16]
+params:
+  w: f32[16, 4] = normal(0.1)
+graph:
+  - y: matmul(x, w)
+outputs: [y]
+sharding:
+  mesh: {data: 2}
+  tensors:
+    x: [data, _]
+    w: [data, _]
+)");
+  const std::string facts = scratch.file("facts.json");
+  for (const Words& command : std::vector<Words>{{"plan"},
+                                                 {"check"},
+                                                 {"run", "--quiet"},
+                                                 {"compile", "--emit", "cpp", "-o", scratch.file("m.cpp")}}) {
+    const Finished run = shardc(command + Words{model, "--json", facts});
+    ASSERT_EQ(run.status, 0) << run;
+    const nlohmann::json remarks = read_json(facts)["remarks"];
+    ASSERT_EQ(remarks.size(), 1U) << run;
+    EXPECT_EQ(remarks[0]["kind"], "remark");
+    EXPECT_EQ(remarks[0]["file"], model);
+    EXPECT_EQ(remarks[0]["line"], 7);
+    EXPECT_THAT(remarks[0]["message"].get<std::string>(), HasSubstr("'w' is gathered whole"));
+  }
+}
+
 // How a plan runs the step is no change of the model.
 TEST_F(Stale, IsNoPlanThatCutsTheBatch) {
   const std::string plan =

@@ -183,24 +183,66 @@ def nodes_of(events, alone, t, d):
     return Nodes(*(np.array(column) for column in zip(*columns)))
 
 
-def priced(nodes, constants, network):
-    """Seconds of one microbatch of a layer and of the ends, then of what is done once, for a layer and the ends:
-    planner/simulate.cpp in line, by the formulas of docs/machine.md."""
-    efficiency, bandwidth, dispatch, _ = constants
-    seconds = np.maximum(nodes.work / efficiency, nodes.bytes / bandwidth)
-    found = []
-    for once, layer in itertools.product((False, True), (True, False)):
-        clock = host = 0.0
-        for i in np.flatnonzero((nodes.once == once) & (nodes.layer == layer)):
-            clock = max(clock, host)
-            if nodes.collective[i]:
-                clock += all_reduce(network, nodes.ways[i], nodes.bytes[i])
-                host = clock
-            else:
-                host += 0 if once else dispatch  # an optimizer's kernels take all layers at a time
-                clock += seconds[i]
-        found.append(clock)
-    return np.array(found)
+# A device that runs kernels, and the host that hands them out ahead of it: the times at which each is ready. A kernel,
+# and so every sequence of kernels, is a linear map of the two in (max, +): ((a, b), (c, d)) takes (x, y) to
+# (max(a + x, b + y), max(c + x, d + y)). So repeating a layer, or a microbatch, is taking a power.
+NEVER = -np.inf
+NOTHING = ((0.0, NEVER), (NEVER, 0.0))
+
+
+def then(first, second):
+    (a, b), (c, d) = first
+    (e, f), (g, h) = second
+    return (max(e + a, f + c), max(e + b, f + d)), (max(g + a, h + c), max(g + b, h + d))
+
+
+def repeated(steps, times):
+    result = NOTHING
+    while times:
+        if times & 1:
+            result = then(result, steps)
+        steps, times = then(steps, steps), times >> 1
+    return result
+
+
+def map_of(nodes, which, seconds, dispatch):
+    """Of the nodes `which`, one after another, as planner/simulate.cpp runs them in line."""
+    (a, b), (c, d) = NOTHING
+    for seconds_of, collective in zip(seconds[which].tolist(), nodes.collective[which].tolist()):
+        a, b = max(a, c) + seconds_of, max(b, d) + seconds_of
+        c, d = (a, b) if collective else (c + dispatch, d + dispatch)
+    return (a, b), (c, d)
+
+
+class Priced:
+    """A program by the formulas of docs/machine.md: maps of its runs of nodes in a layer and outside of it, in order,
+    and the seconds of what is done once, of a layer and of the ends."""
+
+    def __init__(self, nodes, constants, network):
+        efficiency, bandwidth, dispatch, _ = constants
+        reduce = [all_reduce(network, n, size) if of else 0
+                  for of, n, size in zip(nodes.collective, nodes.ways, nodes.bytes)]
+        seconds = np.where(nodes.collective, reduce, np.maximum(nodes.work / efficiency, nodes.bytes / bandwidth))
+        every = np.flatnonzero(~nodes.once)
+        cuts = np.flatnonzero(np.diff(nodes.layer[every].astype(int))) + 1
+        self.runs = [(bool(nodes.layer[run[0]]), map_of(nodes, run, seconds, dispatch))
+                     for run in np.split(every, cuts)]
+        # An optimizer's kernels take all layers at a time: the host is ahead of them.
+        self.layer_once = seconds[nodes.once & nodes.layer].sum()
+        self.ends_once = seconds[nodes.once & ~nodes.layer].sum()
+        self.known = {}
+
+    def microbatches(self, layers, ends, times):
+        if (layers, ends) not in self.known:
+            one = NOTHING
+            for of_layer, steps in self.runs:
+                if of_layer or ends:
+                    one = then(one, repeated(steps, layers if of_layer else 1))
+            self.known[layers, ends] = one
+        return max(repeated(self.known[layers, ends], times)[0])
+
+    def once(self, layers):
+        return layers * self.layer_once + self.ends_once
 
 
 def keys_of(r):
@@ -222,14 +264,17 @@ def collect(programs, r):
 
 def predict(constants, r, table, network):
     """Seconds per iteration of every run."""
-    parts = {at: priced(nodes, constants, network) for at, nodes in table.items()}
-    layer, ends, layer_once, ends_once = np.array([parts[at] for at in zip(keys_of(r), r.d.astype(int))]).T
-    stage = r.layers / r.p * layer
-    last = stage + ends
-    sent = np.where(r.p > 1, 2 * constants[3], 0)
-    microbatches = r.batch / (r.d * r.micro)
-    pipeline = (microbatches - 1) * (last + sent) + (r.p - 1) * (stage + sent) + last
-    return pipeline + r.layers / r.p * layer_once + ends_once
+    made = {at: Priced(nodes, constants, network) for at, nodes in table.items()}
+    known = {}
+    for run in set(zip(keys_of(r), *(column.astype(int) for column in (r.d, r.p, r.layers, r.batch)))):
+        key, d, p, layers, batch = run
+        program, times = made[key, d], batch // (d * key[3])
+        last = program.microbatches(layers // p, True, times)
+        stage = program.microbatches(layers // p, False, times) if p > 1 else 0
+        sent = 2 * constants[3] if p > 1 else 0
+        known[run] = (last + (times - 1) * sent + (p - 1) * (stage / times + sent) + program.once(layers // p))
+    return np.array([known[run] for run in
+                     zip(keys_of(r), *(column.astype(int) for column in (r.d, r.p, r.layers, r.batch)))])
 
 
 def fit(r, table, network, rounds=40):
@@ -299,7 +344,7 @@ def cross_validate(r, table, network):
     errors, correlations, regrets, constants = [], [], [], []
     for half in itertools.combinations(range(len(models)), len(models) // 2):
         seen = np.isin(of, half)
-        fitted = fit(take(r, seen), table, network, rounds=12)
+        fitted = fit(take(r, seen), table, network, rounds=8)
         unseen = take(r, ~seen)
         error, group_correlations, group_regrets = judge(unseen, predict(fitted, unseen, table, network))
         errors.append(error)
@@ -326,9 +371,9 @@ def main():
         print(f"{cluster}\nsend: {constants[3]:.3g} s; all-reduces: mean error {100 * network_error:.1f}%\n")
         apart = []
         for (key, d), nodes in table.items():
-            layer, ends, layer_once, ends_once = priced(nodes, constants, network)
-            apart += [(depth * (layer + layer_once) + ends + ends_once) / programs.seconds(key, depth, d, cluster) - 1
-                      for depth in (12, 24)]
+            program = Priced(nodes, constants, network)
+            apart += [(program.microbatches(depth, True, 1) + program.once(depth)) /
+                      programs.seconds(key, depth, d, cluster) - 1 for depth in (12, 24)]
         print(f"{len(apart)} programs of 12 and 24 layers, priced here and by shardc simulate: "
               f"{100 * np.median(np.abs(apart)):.2g}% apart in the median, {100 * np.abs(apart).max():.2g}% at most\n")
     predicted = predict(constants, runs, table, network)

@@ -5,8 +5,10 @@
 
 For each number of ranks the machine is calibrated (or --clusters FOLDER has rN.yaml of an earlier run). Then each
 model runs under every data x model mesh and under random plans: mesh, and shardings of parameters, drawn from a
-seed. Printed: Spearman's rank correlation of predicted and measured step times, over all runs and per model, the
-median error, the worst, and whether predicted peak memory is what the run counted. Nothing but Python is needed.
+seed, and last under the plan that the planner finds without the model's hints. Printed: Spearman's rank correlation of
+predicted and measured step times, over all runs and per model, the median error, the worst, whether predicted peak
+memory is what the run counted, and how long the planner's choice took over the fastest run of the same model on as
+many ranks. Nothing but Python is needed.
 
 A step's time is the lower quartile over the steps: what else the machine does makes steps longer, never shorter.
 """
@@ -23,6 +25,7 @@ import sys
 import tempfile
 
 MODELS = ("gpt-tiny", "llama-tiny", "vit-tiny", "mlp", "resnet-tiny", "moe-tiny")
+CHOICE = "the planner's choice"
 WARM = 4  # steps that do not count
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -76,9 +79,8 @@ class Bench:
                 sys.exit(done.stderr)
         return path
 
-    def compare(self, model, choice, cluster):
+    def compare(self, path, choice, cluster):
         """What was predicted and measured for one choice of plan, or None where the plan is refused."""
-        path = ROOT / "examples" / f"{model}.yaml"
         predicted, _ = self.facts("simulate", path, "--cluster", cluster, *choice)
         if predicted is None:
             return None
@@ -95,19 +97,26 @@ class Bench:
         }
 
     def runs(self, model, ranks, cluster, plans):
+        path = ROOT / "examples" / f"{model}.yaml"
         for data, model_ways in meshes(ranks):
             mesh = f"data={data},model={model_ways}"
-            yield mesh, self.compare(model, ["--mesh", mesh], cluster)
+            yield mesh, self.compare(path, ["--mesh", mesh], cluster)
         rng = random.Random(f"{model} {ranks}")
         for number in range(plans if ranks > 1 else 0):
             data, model_ways = rng.choice(meshes(ranks))
             mesh = f"data={data},model={model_ways}"
             base = self.folder / "base.yaml"
-            self.call("plan", ROOT / "examples" / f"{model}.yaml", "--mesh", mesh, "-o", base)
+            self.call("plan", path, "--mesh", mesh, "-o", base)
             plan = self.folder / "plan.yaml"
             axes = [axis for axis, size in (("data", data), ("model", model_ways)) if size > 1]
             plan.write_text(randomize(base.read_text(), axes, rng))
-            yield f"random {number} on {mesh}", self.compare(model, ["--plan", plan], cluster)
+            yield f"random {number} on {mesh}", self.compare(path, ["--plan", plan], cluster)
+        bare, plan = self.folder / f"{model}.yaml", self.folder / "plan.yaml"
+        bare.write_text(path.read_text().split("\nsharding:")[0] + "\n")
+        done = self.call("plan", bare, "--ranks", ranks, "--cluster", cluster, "-o", plan)
+        if done.returncode != 0:
+            sys.exit(done.stderr)
+        yield CHOICE, self.compare(bare, ["--plan", plan], cluster)
 
 
 def ranks_of(values):
@@ -129,6 +138,23 @@ def report(title, rows):
     print(f"{title:<14} {len(rows):4} runs   Spearman {rank:6.3f}   error {100 * statistics.median(errors):5.1f}% median "
           f"{100 * max(errors):6.1f}% worst   predicted/measured {bias:5.2f}   "
           f"memory exact {sum(r['memory'] for r in rows)}/{len(rows)}")
+
+
+def report_choices(rows):
+    print(f"\n{CHOICE} / the fastest run of the same model on as many ranks")
+    ratios = []
+    for model, ranks in dict.fromkeys((r["model"], r["ranks"]) for r in rows):
+        same = [r for r in rows if (r["model"], r["ranks"]) == (model, ranks)]
+        choice = [r for r in same if r["plan"] == CHOICE]
+        if not choice or len(same) < 3:
+            continue
+        best = min(same, key=lambda r: r["measured"])
+        ratios.append(choice[0]["measured"] / best["measured"])
+        print(f"  {model:<12} {ranks} ranks, {len(same):2} runs: {1e3 * choice[0]['measured']:8.3f} / "
+              f"{1e3 * best['measured']:8.3f} ms = {ratios[-1]:.3f}   ({best['plan']})")
+    if ratios:
+        print(f"  within 10%: {sum(r <= 1.1 for r in ratios)} of {len(ratios)}, "
+              f"median {statistics.median(ratios):.3f}, worst {max(ratios):.3f}")
 
 
 def main():
@@ -161,6 +187,7 @@ def main():
         report(f"{ranks} ranks", [r for r in rows if r["ranks"] == ranks])
     for model in options.models.split(","):
         report(model, [r for r in rows if r["model"] == model])
+    report_choices(rows)
     print("\nworst offenders")
     rows.sort(key=lambda r: -abs(r["predicted"] / r["measured"] - 1))
     for r in rows[:12]:

@@ -51,6 +51,16 @@ std::string print_constraints(const Constraints& constraints) {
   return out;
 }
 
+std::string print(const Origin& origin) {
+  std::string dims;
+  for (const auto& [name, size] : origin.dims)
+    dims += fmt::format("{}{}: {}", dims.empty() ? "" : ", ", yaml_scalar(name), size);
+  std::string out = fmt::format("made_from:\n  model: {}\n", yaml_scalar(origin.model));
+  if (!dims.empty()) out += fmt::format("  dims: {{{}}}\n", dims);
+  if (!origin.cluster.empty()) out += fmt::format("  cluster: {}\n", yaml_scalar(origin.cluster));
+  return out;
+}
+
 // By collective, in the order in which each is first named.
 std::string print_expectations(const std::vector<Expectation>& expect) {
   std::vector<std::pair<std::string, std::vector<std::string>>> by_key;
@@ -71,12 +81,15 @@ class PlanReader {
 
   Plan read(const Yaml& root) {
     Plan plan;
-    const Fields fields(reporter_, root, {0, 1}, "a plan",
-                        {"plan!", "cluster", "mesh!", "meshes", "microbatches", "recompute", "tensors!",
-                         "alike", "barriers", "explicit", "expect", "predicted", "reason", "machine"});
+    const Fields fields(
+        reporter_, root, {0, 1}, "a plan",
+        {"plan!", "cluster", "made_from", "mesh!", "meshes", "microbatches", "recompute", "tensors!", "alike",
+         "barriers", "explicit", "expect", "predicted", "reason", "machine"});
     plan.model = text(fields, "plan");
     plan.cluster = text(fields, "cluster");
     plan.reason = text(fields, "reason");
+    if (const Yaml* origin = fields.get("made_from"))
+      plan.origin = read_origin(*origin, fields.key_span("made_from"));
     if (const Yaml* mesh = fields.get("mesh"))
       plan.mesh = parse_mesh(reporter_, *mesh, fields.key_span("mesh"));
     if (fields.get("microbatches") != nullptr) plan.microbatches = read_microbatches(fields);
@@ -108,6 +121,23 @@ class PlanReader {
     return node->text;
   }
 
+  Origin read_origin(const Yaml& node, Span owner) {
+    const Fields fields(reporter_, node, owner, "what a plan was made from", {"model", "dims", "cluster"});
+    Origin origin;
+    origin.model = text(fields, "model");
+    origin.cluster = text(fields, "cluster");
+    origin.place = reporter_.source().place(owner);
+    origin.source_line = std::string(reporter_.source().line(origin.place.line));
+    const Yaml* dims = fields.get("dims");
+    if (dims == nullptr ||
+        !expect(reporter_, *dims, Yaml::Kind::Map, fields.key_span("dims"), "a map of sizes"))
+      return origin;
+    refuse_duplicates(reporter_, *dims, "dimension");
+    for (std::size_t i = 0; i < dims->keys.size(); ++i)
+      origin.dims[dims->keys[i].text] = number<std::int64_t>(dims->items[i], dims->keys[i].span);
+    return origin;
+  }
+
   std::int64_t read_microbatches(const Fields& fields) {
     const auto count = value<std::int64_t>(fields, "microbatches");
     if (count >= 1) return count;
@@ -134,13 +164,17 @@ class PlanReader {
   template <class T>
   T value(const Fields& fields, std::string_view key) {
     const Yaml* node = fields.get(key);
+    return node == nullptr ? T{} : number<T>(*node, fields.key_span(key));
+  }
+
+  template <class T>
+  T number(const Yaml& node, Span owner) {
     T result = 0;
-    if (node == nullptr || !expect(reporter_, *node, Yaml::Kind::Scalar, fields.key_span(key), "a number"))
-      return result;
-    const char* end = node->text.data() + node->text.size();
-    const auto [stop, error] = std::from_chars(node->text.data(), end, result);
+    if (!expect(reporter_, node, Yaml::Kind::Scalar, owner, "a number")) return result;
+    const char* end = node.text.data() + node.text.size();
+    const auto [stop, error] = std::from_chars(node.text.data(), end, result);
     if (error != std::errc{} || stop != end)
-      reporter_.error(node->span, fmt::format("expected a number, found {}", quoted(node->text)));
+      reporter_.error(node.span, fmt::format("expected a number, found {}", quoted(node.text)));
     return result;
   }
 
@@ -152,6 +186,7 @@ class PlanReader {
 std::string print(const Plan& plan) {
   std::string out = fmt::format("plan: {}\n", yaml_scalar(plan.model));
   if (!plan.cluster.empty()) out += fmt::format("cluster: {}\n", yaml_scalar(plan.cluster));
+  if (!plan.origin.model.empty()) out += print(plan.origin);
   std::string axes;
   for (const Axis& axis : plan.mesh.axes)
     axes += fmt::format("{}{}: {}", axes.empty() ? "" : ", ", axis.name, axis.size);

@@ -2,6 +2,7 @@
 //
 //   plan: gpt-tiny
 //   cluster: this-machine
+//   made_from: {model: 5b0c7bd0b8ab7a0c, dims: {B: 8, S: 64}, cluster: 9c1f0dd2a94e21b7}   # hashes; optional
 //   mesh: {data: 2, model: 2}
 //   microbatches: 4                # this and the next in place of what the model says
 //   recompute: large

@@ -12,6 +12,7 @@
 #include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/sharding.h"
+#include "ir/support/diagnostic.h"
 
 namespace shardc {
 
@@ -34,9 +35,19 @@ struct PlanCost {
   }
 };
 
+// What a plan was made from: hashes of what the files mean, and sizes that say what changed.
+struct Origin {
+  std::string model;                                      // "" in plans that do not say
+  std::map<std::string, std::int64_t, std::less<>> dims;  // of inputs and parameters, as declared: B, S, ...
+  std::string cluster;                                    // "": speeds were assumed
+  Place place;                                            // in the plan's file
+  std::string source_line;
+};
+
 struct Plan {
   std::string model;
   std::string cluster;
+  Origin origin;
   Mesh mesh;
   std::optional<std::int64_t> microbatches;  // in place of the model's
   std::optional<Recompute> recompute;

@@ -1,6 +1,7 @@
 #include "passes/fuse.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "ir/reach.h"
@@ -229,14 +230,37 @@ class Fuser {
   std::vector<Place> place_;
 };
 
+// Has it rows, columns and an inner dimension?
+bool is_matrix_product(const LoopNest& nest) {
+  const auto walks = [](const Access& access, FactorId factor) {
+    return std::any_of(access.begin(), access.end(), [&](const Affine& dim) {
+      return std::any_of(dim.terms.begin(), dim.terms.end(),
+                         [&](const Term& t) { return t.factor == factor; });
+    });
+  };
+  bool row = false, column = false, inner = false;
+  for (std::size_t f = 0; f < nest.factors.size(); ++f) {
+    if (nest.factors[f].size <= 1) continue;
+    const FactorId factor(f);
+    const bool in_a = walks(nest.inputs[0], factor), in_b = walks(nest.inputs[1], factor);
+    row = row || (in_a && !in_b && nest.in_output(factor));
+    column = column || (in_b && !in_a && nest.in_output(factor));
+    inner = inner || (in_a && in_b && !nest.in_output(factor));
+  }
+  return row && column && inner;
+}
+
 }  // namespace
 
 bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest) {
   if (nest.combine != Combine::Sum || nest.body->fn != Fn::Mul || node.operands.size() != 2) return false;
   if (nest.body->args[0]->fn != Fn::Load || nest.body->args[1]->fn != Fn::Load) return false;
   if (nest.body->args[0]->index == nest.body->args[1]->index) return false;
-  if (graph[node.results[0]].type.dtype != DType::F32) return false;
-  return graph[node.operands[0]].type.dtype == DType::F32 && graph[node.operands[1]].type.dtype == DType::F32;
+  const std::array<DType, 3> types = {graph[node.results[0]].type.dtype, graph[node.operands[0]].type.dtype,
+                                      graph[node.operands[1]].type.dtype};
+  if (std::all_of(types.begin(), types.end(), [](DType t) { return t == DType::F32; })) return true;
+  return std::all_of(types.begin(), types.end(), [](DType t) { return kind_of(t) == Kind::Float; }) &&
+         is_matrix_product(nest);
 }
 
 namespace {

@@ -3,7 +3,8 @@
 //
 // A nest without combination is inlined where its value is read, if it then has no other reader (or costs
 // next to nothing), is not computed more often than before, and every device still reads only what it holds.
-// Products that go to the BLAS keep their operands, except for pure changes of view.
+// Products that go to the BLAS, or to units for products, keep their operands, except for pure changes of
+// view.
 #pragma once
 
 #include "ir/graph.h"
@@ -12,7 +13,8 @@ namespace shardc::passes {
 
 SpmdProgram fuse(const SpmdProgram& program);
 
-// A product of two f32 tensors, summed: what a BLAS call can do, of windows after packing them.
+// A product of two f32 tensors, summed: what a BLAS call can do, of windows after packing them. Of shorter
+// floats, a matrix product: what a device has units for that take their operands as they lie in memory.
 bool is_contraction(const Graph& graph, const Node& node, const LoopNest& nest);
 
 }  // namespace shardc::passes

@@ -262,15 +262,14 @@ class Searcher {
     const bool proven = std::all_of(trials_.begin(), trials_.end(), [](const Trial& trial) {
       return trial.selection.status == Selection::Status::Infeasible;
     });
-    Diagnostic no = error_at({}, fmt::format("{} '{}' {} {} devices of {}: the least that one needs is {}",
-                                             proven ? "no plan of" : "found no plan of", task_.model,
-                                             proven ? "fits" : "that fits", where->mesh.devices(),
-                                             gigabytes(memory), gigabytes(std::max(least.bytes, least_))));
-    no.hint = fmt::format(
-        "on the mesh {}, with {}, a device holds at {}: {}. About {} devices would do, or a smaller batch",
-        to_string(where->mesh), to_string(task_.variants[where->variant]),
-        where->formulation.points[least.point], tensors,
-        where->mesh.devices() * (std::max(least.bytes, least_) / std::max<std::int64_t>(memory, 1) + 1));
+    Diagnostic no =
+        error_at({}, fmt::format("{} '{}' {} {} devices of {}: as the search counts, one needs {} at least",
+                                 proven ? "no plan of" : "found no plan of", task_.model,
+                                 proven ? "fits" : "that fits", where->mesh.devices(), gigabytes(memory),
+                                 gigabytes(std::max(least.bytes, least_))));
+    no.hint = fmt::format("on the mesh {}, with {}, a device holds at {}: {}", to_string(where->mesh),
+                          to_string(task_.variants[where->variant]), where->formulation.points[least.point],
+                          tensors);
     no.mistake = false;
     return no;
   }

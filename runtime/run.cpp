@@ -80,7 +80,8 @@ RunReport Run::go() {
   if (!options_.save.empty()) save();
   if (!options_.out.empty()) write_outputs();
   report_.stats = session_.stats();
-  if (!options_.json.empty()) at_root([&] { files::write_file(options_.json, to_json(report_) + "\n"); });
+  if (!options_.json.empty())
+    at_root([&] { files::write_file(options_.json, to_json(report_, options_.remarks) + "\n"); });
   return std::move(report_);
 }
 
@@ -197,7 +198,7 @@ RunReport run_program(const shardc_program& program, const RunOptions& options) 
   return Run(program, options).go();
 }
 
-std::string to_json(const RunReport& report) {
+std::string to_json(const RunReport& report, const std::string& remarks) {
   nlohmann::ordered_json json;
   json["losses"] = report.losses;
   json["step_seconds"] = report.step_seconds;
@@ -206,6 +207,7 @@ std::string to_json(const RunReport& report) {
   json["comm"] = nlohmann::ordered_json::object();
   for (const auto& [name, traffic] : report.stats.comm)
     json["comm"][name] = {{"count", traffic.count}, {"bytes", traffic.bytes}};
+  if (!remarks.empty()) json["remarks"] = nlohmann::ordered_json::parse(remarks);
   return json.dump();
 }
 

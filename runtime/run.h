@@ -26,7 +26,9 @@ struct RunOptions {
   std::string profile;  // Chrome trace
   std::string json;     // RunReport as JSON
 
-  double compile_seconds = 0;  // of the caller, for the report
+  // Of the caller, for the report.
+  double compile_seconds = 0;
+  std::string remarks;  // JSON, or nothing
   // Receives results line by line, without newlines, at the root. Nothing: silent.
   std::function<void(std::string_view)> print;
 };
@@ -43,7 +45,9 @@ struct RunReport {
 RunReport run_program(const shardc_program& program, const RunOptions& options);
 
 // {"losses": [...], "step_seconds": [...], "compile_seconds": x, "peak_bytes_per_rank": [...],
-//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null.
-std::string to_json(const RunReport& report);
+//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null. `remarks`,
+//  where
+// there are any, is JSON that is put beside them.
+std::string to_json(const RunReport& report, const std::string& remarks = {});
 
 }  // namespace shardc::runtime

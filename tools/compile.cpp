@@ -60,7 +60,7 @@ Command add_compile(CLI::App& app) {
                                              : write_form(built, f->request.compile, f->form, f->out));
     static_cast<void>(written);
     if (!f->json.empty()) {
-      TRY(const Done reported, write_file(f->json, json_of(built.plan, search_seconds)));
+      TRY(const Done reported, write_file(f->json, json_of(built, search_seconds)));
       static_cast<void>(reported);
     }
     std::fputs(summary_of(built.plan).c_str(), stderr);

@@ -1,9 +1,11 @@
 #include "tools/driver.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,7 +22,9 @@
 #include "passes/priorities.h"
 #include "passes/remarks.h"
 #include "passes/separable.h"
+#include "planner/advise.h"
 #include "planner/search.h"
+#include "tools/origin.h"
 
 namespace shardc::tools {
 namespace {
@@ -181,17 +185,35 @@ Result<Loaded> load(const Request& request, const frontend::TrainChoices& train 
   return Loaded{std::move(model), std::move(prepared)};
 }
 
+// Of the model as its file has it, whatever a plan says about how to run its step.
+Result<Origin> origin_for(const Request& request, const Model& loaded, const frontend::TrainChoices& train,
+                          const Cluster* cluster) {
+  Model own = loaded;
+  if (train.microbatches || train.recompute) {
+    TRY(own, load_model(request, {}));
+  }
+  if (own.train.microbatches == 1) return origin_of(own.graph, own.train, cluster);
+  TRY(const Model whole, load_model(request, {1, {}}));
+  return origin_of(whole.graph, own.train, cluster);
+}
+
+// Of one microbatch.
+std::int64_t batch_of(const Loaded& loaded) {
+  std::int64_t batch = 0;
+  for (const Arg& arg : loaded.prepared.forward.args)
+    if (arg.role == Arg::Role::Input && loaded.prepared.forward[arg.value].type.rank() > 0)
+      batch = loaded.prepared.forward[arg.value].type.shape[0];
+  return batch;
+}
+
 // The model's own way to run its step, then those that need less memory.
 std::vector<planner::Variant> variants_of(const Loaded& loaded) {
   const Train& train = loaded.model.train;
   const planner::Variant own{train.microbatches, train.recompute};
   std::vector<planner::Variant> variants = {own};
   if (train.loss.empty()) return variants;
-  std::int64_t batch = 0;
-  for (const Arg& arg : loaded.prepared.forward.args)
-    if (arg.role == Arg::Role::Input && loaded.prepared.forward[arg.value].type.rank() > 0)
-      batch = loaded.prepared.forward[arg.value].type.shape[0];
-  if (!passes::batch_is_separable(loaded.prepared.forward, train.loss)) batch = 1;
+  const bool separable = passes::batch_is_separable(loaded.prepared.forward, train.loss);
+  const std::int64_t batch = separable ? batch_of(loaded) : 1;
   for (std::int64_t cut = 1; cut <= batch; cut *= 2) {
     if (batch % cut != 0) break;
     for (const Recompute recompute : {Recompute::None, Recompute::Large, Recompute::All}) {
@@ -226,11 +248,54 @@ Built built_of(Loaded loaded, Plan plan, passes::Seeds seeds, planner::Candidate
           {std::move(candidate.program), std::move(candidate.buffers)},
           {},
           0,
+          {},
           {}};
+}
+
+constexpr std::chrono::seconds kForAdvice{4};
+
+// Microbatches that the search does not choose by itself, since the model's examples look at each other.
+std::vector<planner::Variant> microbatches_of(const Loaded& loaded) {
+  const Train& train = loaded.model.train;
+  std::vector<planner::Variant> variants;
+  if (train.loss.empty() || passes::batch_is_separable(loaded.prepared.forward, train.loss)) return variants;
+  for (std::int64_t cut = 2; cut <= batch_of(loaded); cut *= 2)
+    variants.push_back({train.microbatches * cut, train.recompute});
+  return variants;
+}
+
+// To the answer that nothing fits: what would have to change.
+void add_advice(const Request& request, const planner::Task& task, Cluster cluster, std::int64_t ranks,
+                const std::vector<planner::Variant>& others, Diagnostics& answer) {
+  const std::int64_t inside = cluster.devices() / cluster.topology.back().size;
+  if (answer.empty() || answer.front().mistake || ranks % inside != 0) return;
+  cluster.topology.back().size = ranks / inside;
+  std::map<std::pair<std::int64_t, Recompute>, Loaded> loaded;
+  const auto task_of = [&](const Cluster& other) {
+    planner::Task asked{task.model, task.variants, {}, planner::meshes_of(other.devices())};
+    asked.subject = [&](const planner::Variant& v) -> Result<planner::Subject> {
+      const std::pair key{v.microbatches, v.recompute};
+      if (!loaded.contains(key)) {
+        TRY(Loaded one, load(request, {v.microbatches, v.recompute}));
+        loaded.emplace(key, std::move(one));
+      }
+      return subject_of(request, loaded.at(key), other);
+    };
+    return asked;
+  };
+  const auto end = std::chrono::steady_clock::now() + kForAdvice;
+  const planner::Advice advice =
+      planner::advise(task_of, cluster, others, [&] { return std::chrono::steady_clock::now() < end; });
+  std::string& hint = answer.front().hint;
+  if (!advice.changes.empty())
+    hint += fmt::format(". Tried, and fits: {}", fmt::join(advice.changes, "; or "));
+  if (!advice.in_vain.empty())
+    hint += fmt::format(". Tried, and does not fit: {}", fmt::join(advice.in_vain, ", "));
 }
 
 // By search, for a cluster.
 Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster, std::int64_t ranks) {
+  TRY(Origin origin, origin_for(request, own.model, {}, request.cluster.empty() ? nullptr : &cluster));
   std::map<std::size_t, Loaded> loaded;  // by variant
   planner::Task task{own.model.graph.name, variants_of(own), {}, planner::meshes_of(ranks)};
   task.subject = [&](const planner::Variant& variant) -> Result<planner::Subject> {
@@ -244,10 +309,18 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
     }
     return subject_of(request, loaded.at(v), cluster);
   };
-  TRY(planner::Decision decision, planner::search(task, cluster));
+  const std::vector<planner::Variant> others = microbatches_of(own);
+  Result<planner::Decision> searched = planner::search(task, cluster);
+  if (!searched) {
+    Diagnostics answer = std::move(searched).error();
+    add_advice(request, task, cluster, ranks, others, answer);
+    return answer;
+  }
+  planner::Decision decision = std::move(searched).value();
   const std::size_t variant = decision.trial.variant;
   auto& [model, prepared] = loaded.at(variant);
   Plan plan = std::move(decision.plan);
+  plan.origin = std::move(origin);
   TRY(passes::Seeds seeds, wishes_for(request, model, prepared, plan.mesh));
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
   planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster);
@@ -266,8 +339,9 @@ Result<Built> decide(const Request& request) {
   if (!request.plan.empty()) {
     TRY(given, frontend::load_plan(request.plan));
   }
-  TRY(Loaded loaded, load(request, given ? frontend::TrainChoices{given->microbatches, given->recompute}
-                                         : frontend::TrainChoices{}));
+  frontend::TrainChoices train;
+  if (given) train = {given->microbatches, given->recompute};
+  TRY(Loaded loaded, load(request, train));
   auto& [model, prepared] = loaded;
 
   // The mesh of the model's own hints counts as the user's, unless another number of ranks is asked for.
@@ -321,8 +395,11 @@ Result<Built> decide(const Request& request) {
     plan.recompute = given->recompute;
     if (!plan.machine) plan.machine = given->machine;
   }
+  TRY(plan.origin, origin_for(request, model, train, plan.machine ? &*plan.machine : nullptr));
   add_hints(plan, model, prepared, seeds);
-  return built_of(std::move(loaded), std::move(plan), std::move(seeds), std::move(candidate));
+  Built built = built_of(std::move(loaded), std::move(plan), std::move(seeds), std::move(candidate));
+  if (given) built.stale = warn_if_stale(*given, built.plan);
+  return built;
 }
 
 // The lines that diagnostics about the model speak of.
@@ -353,7 +430,9 @@ Diagnostics check_contracts(const Built& built, const std::string& path) {
 
 Result<Built> build(const Request& request) {
   TRY(Built built, decide(request));
-  built.remarks = passes::remark_unused(passes::named_in(built.model.hints), built.prepared.step);
+  built.remarks = built.stale;
+  const Diagnostics unused = passes::remark_unused(passes::named_in(built.model.hints), built.prepared.step);
+  built.remarks.insert(built.remarks.end(), unused.begin(), unused.end());
   if (!built.trial && request.plan.empty()) {  // a plan has weighed its gathers
     const Diagnostics gathers = passes::remark_gathers(built.local.program, built.model.hints.manual);
     built.remarks.insert(built.remarks.end(), gathers.begin(), gathers.end());
@@ -393,8 +472,32 @@ std::string summary_of(const Plan& plan) {
   return text + fmt::format("  {}\n", plan.reason);
 }
 
+namespace {
+
+nlohmann::ordered_json list_of(const Diagnostics& remarks) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Diagnostic& d : remarks) {
+    nlohmann::ordered_json one = {{"kind", d.warning ? "warning" : "remark"}, {"message", d.message}};
+    if (!d.hint.empty()) one["hint"] = d.hint;
+    if (!d.place.file.empty()) one["file"] = d.place.file;
+    if (d.place.line > 0) one["line"] = d.place.line, one["column"] = d.place.column;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+// Names of files may be no UTF-8.
+std::string in_text(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string json_of(const Diagnostics& remarks) { return in_text(list_of(remarks)); }
+
 // One stage and no schedule: pipelines are not planned yet.
-std::string json_of(const Plan& plan, double search_seconds) {
+std::string json_of(const Built& built, double search_seconds) {
+  const Plan& plan = built.plan;
   nlohmann::ordered_json mesh = nlohmann::ordered_json::object();
   for (const Axis& axis : plan.mesh.axes) mesh[axis.name] = axis.size;
   const PlanCost& cost = plan.cost;
@@ -414,8 +517,9 @@ std::string json_of(const Plan& plan, double search_seconds) {
                                        {"peak_bytes_per_device", plan.cost.peak_bytes_per_device},
                                        {"flops_per_step", plan.cost.flops_per_step},
                                        {"mfu", plan.cost.mfu},
-                                       {"solver", solver}};
-  return json.dump() + "\n";
+                                       {"solver", solver},
+                                       {"remarks", list_of(built.remarks)}};
+  return in_text(json) + "\n";
 }
 
 }  // namespace shardc::tools

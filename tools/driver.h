@@ -38,7 +38,8 @@ struct Built {
   passes::LocalProgram local;
   std::optional<planner::Trial> trial;  // of the search that made the plan
   std::int64_t memory = 0;              // of a device, for the search; 0: no limit
-  Diagnostics remarks;                  // what is worth knowing, and no mistake
+  Diagnostics stale;    // the plan was made for another model or cluster; also among the remarks
+  Diagnostics remarks;  // what is worth knowing, and no mistake
 };
 
 // The machine that this runs on, as a cluster of `devices` ranks: sizes read, speeds assumed.
@@ -48,7 +49,8 @@ Result<Model> load_model(const Request& request, const frontend::TrainChoices& t
 Result<Built> build(const Request& request);
 std::string emit(const Built& built);  // C++
 
-std::string summary_of(const Plan& plan);                      // for people
-std::string json_of(const Plan& plan, double search_seconds);  // for programs
+std::string summary_of(const Plan& plan);         // for people
+std::string json_of(const Diagnostics& remarks);  // for programs: a list
+std::string json_of(const Built& built, double search_seconds);
 
 }  // namespace shardc::tools

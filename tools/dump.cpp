@@ -63,12 +63,10 @@ Result<std::string> stage_of(const Flags& f) {
     return error_at({}, "--at " + f.at + " is code: it has no --format " + f.format,
                     "graph, train, sharded and spmd have");
   TRY(const Built built, build(f.request));
+  say(f.at == "spmd" ? built.remarks : built.stale);
   if (!f.explain.empty()) return explanation_of(f, built);
   if (f.at == "sharded") return formatted(SpmdProgram{built.plan.mesh, built.sharded}, f.format);
-  if (f.at == "spmd") {
-    say(built.remarks);
-    return formatted(built.local.program, f.format);
-  }
+  if (f.at == "spmd") return formatted(built.local.program, f.format);
   if (f.at == "cpp") return emit(built);
   return compile_generated(built, f.request.compile,
                            f.at == "llvm" ? codegen::Emit::LlvmIr : codegen::Emit::Assembly);

@@ -89,7 +89,7 @@ Command add_plan(CLI::App& app) {
       static_cast<void>(written);
     }
     if (!f->json.empty()) {
-      TRY(const Done written, write_file(f->json, json_of(built.plan, watch.seconds())));
+      TRY(const Done written, write_file(f->json, json_of(built, watch.seconds())));
       static_cast<void>(written);
     }
     if (f->out != "-") std::fputs(summary_of(built.plan).c_str(), stdout);

@@ -18,11 +18,12 @@ struct Flags : RunFlags {
   Request request;
 };
 
-std::string to_json(const Comparison& c) {
+std::string to_json(const Comparison& c, const Diagnostics& remarks) {
   const nlohmann::ordered_json json = {{"ok", c.ok},
                                        {"max_abs_error", c.max_abs_error},
                                        {"max_rel_error", c.max_rel_error},
-                                       {"tensors", c.tensors}};
+                                       {"tensors", c.tensors},
+                                       {"remarks", nlohmann::ordered_json::parse(json_of(remarks))}};
   return json.dump() + "\n";
 }
 
@@ -45,6 +46,7 @@ Command add_run(CLI::App& app) {
     if (!f->quiet) say(built.remarks);
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     f->options.compile_seconds = watch.seconds();
+    f->options.remarks = json_of(built.remarks);
     if (f->options.data.empty()) f->options.data = default_data(built.model, f->request.model);
     if (!f->quiet && launched_as_root()) {
       std::fputs(summary_of(built.plan).c_str(), stderr);
@@ -71,7 +73,7 @@ Command add_check(CLI::App& app) {
     if (status != 0) return status;
     if (c.tensors == 0) return 0;  // a process of an MPI job that is not the root
     if (!o.json.empty()) {
-      TRY(const Done written, write_file(o.json, to_json(c)));
+      TRY(const Done written, write_file(o.json, to_json(c, built.remarks)));
       static_cast<void>(written);
     }
     fmt::print("{} on {}: {} tensors, largest error {:.2g} relative, {:.2g} absolute: {}\n",

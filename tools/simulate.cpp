@@ -63,21 +63,23 @@ Result<Cluster> cluster_for(const Request& request, const Mesh& mesh) {
 Result<int> simulate_plan(Flags& f) {
   const Stopwatch watch;
   f.request.lenient = true;
-  TRY(const Built built, build(f.request));
+  TRY(Built built, build(f.request));
+  say(built.stale);
   TRY(const Cluster cluster, cluster_for(f.request, built.plan.mesh));
   const planner::Timeline line = planner::simulate(built.local.program, built.local.buffers, cluster,
                                                    {.overlap = f.overlap, .record = !f.trace.empty()});
-  Plan plan = built.plan;
+  Plan& plan = built.plan;
+  const double in_line = plan.cost.step_seconds;
   plan.cost.step_seconds = line.step_seconds;
   plan.cost.compute_seconds = line.compute_seconds;
   plan.cost.exposed_comm_seconds = line.exposed_comm_seconds;
-  if (f.overlap && line.step_seconds > 0) plan.cost.mfu *= built.plan.cost.step_seconds / line.step_seconds;
+  if (f.overlap && line.step_seconds > 0) plan.cost.mfu *= in_line / line.step_seconds;
   if (!f.trace.empty()) {
     TRY(const Done written, write_file(f.trace, trace_of(plan.model, line)));
     static_cast<void>(written);
   }
   if (!f.json.empty()) {
-    TRY(const Done written, write_file(f.json, json_of(plan, watch.seconds())));
+    TRY(const Done written, write_file(f.json, json_of(built, watch.seconds())));
     static_cast<void>(written);
   }
   std::fputs(summary_of(plan).c_str(), stdout);

@@ -81,10 +81,17 @@ Diagnostic remark_at(Place place, std::string message, std::string hint) {
   return remark;
 }
 
+Diagnostic warning_at(Place place, std::string message, std::string hint) {
+  Diagnostic warning = remark_at(std::move(place), std::move(message), std::move(hint));
+  warning.warning = true;
+  return warning;
+}
+
 std::string render(const Diagnostic& d) {
+  const char* kind = d.warning ? "warning" : d.remark ? "remark" : "error";
   std::string text = d.place.file;
   if (d.place.line > 0) text += fmt::format(":{}:{}", d.place.line, d.place.column);
-  text += fmt::format("{}{}: {}\n", text.empty() ? "" : ": ", d.remark ? "remark" : "error", d.message);
+  text += fmt::format("{}{}: {}\n", text.empty() ? "" : ": ", kind, d.message);
   if (d.place.line > 0 && !d.source_line.empty()) text += excerpt(d);
   if (!d.hint.empty()) text += fmt::format("hint: {}\n", d.hint);
   return text;

@@ -30,6 +30,7 @@ struct Diagnostic {
   std::string source_line;  // the text of place.line; may be empty
   bool mistake = true;      // false: nothing is wrong with the input, but the answer to the question is no
   bool remark = false;      // nothing is wrong at all
+  bool warning = false;     // a remark on what is hardly meant
 };
 
 using Diagnostics = std::vector<Diagnostic>;
@@ -37,6 +38,7 @@ using Diagnostics = std::vector<Diagnostic>;
 Diagnostic error_at(Place place, std::string message, std::string hint = {});
 
 Diagnostic remark_at(Place place, std::string message, std::string hint = {});
+Diagnostic warning_at(Place place, std::string message, std::string hint = {});
 
 std::string render(const Diagnostic& diagnostic);
 std::string render(const Diagnostics& diagnostics);

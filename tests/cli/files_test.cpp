@@ -31,7 +31,7 @@ TEST(Run, ReportsAsJson) {
   ASSERT_EQ(run.status, 0) << run;
   const nlohmann::json json = read_json(scratch.file("run.json"));
   EXPECT_THAT(keys_of(json), UnorderedElementsAre("losses", "step_seconds", "compile_seconds",
-                                                  "peak_bytes_per_rank", "comm"));
+                                                  "peak_bytes_per_rank", "comm", "remarks"));
   EXPECT_EQ(json["losses"].size(), 4U);
   EXPECT_EQ(json["step_seconds"].size(), 4U);
   EXPECT_EQ(json["peak_bytes_per_rank"].size(), 4U);

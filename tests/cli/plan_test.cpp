@@ -98,6 +98,120 @@ TEST(Plan, ForAnotherModelIsRefused) {
   EXPECT_THAT(refusal("{["), HasSubstr("error: "));
 }
 
+// A plan says what it was made from; where that has changed, it is counted anew, and the user is told.
+class Stale : public ::testing::Test {
+ protected:
+  std::string model(const std::string& batch, const std::string& rate, const std::string& comment) const {
+    return scratch_.write("m.yaml", "# " + comment + "\nmodel: m\ndims: {B: " + batch + R"(, E: 16}
+inputs:
+  x: f32[B, E]
+params:
+  w: f32[E, E] = normal(0.1)
+graph:
+  - y: relu(matmul(x, w))
+  - loss: mean(y * y)
+outputs: [loss]
+train: {loss: loss, optimizer: sgd(lr=)" +
+                                        rate + ")}\n");
+  }
+  std::string cluster(const std::string& bandwidth) const {
+    return scratch_.write("c.yaml", "cluster: c  # " + bandwidth + R"(
+device: {name: d, memory: 1GB, bandwidth: )" +
+                                        bandwidth + R"(, flops: {f32: 1e12}}
+topology:
+  - {name: net, size: 2, bandwidth: 1GB/s, latency: 1us}
+)");
+  }
+  Finished with_plan(const std::string& command, const Words& more = {}) const {
+    return shardc(Words{command, scratch_.file("m.yaml"), "--plan", scratch_.file("p.yaml")} + more);
+  }
+  Scratch scratch_;
+};
+
+TEST_F(Stale, PlansAreCountedAnewAndSaySo) {
+  plan_of(scratch_, "p.yaml", {model("8", "0.1", "first"), "--cluster", cluster("10GB/s")});
+  EXPECT_EQ(with_plan("simulate").err, "");
+  model("8", "0.10", "the same, in other words");
+  cluster("10e9B/s");
+  EXPECT_EQ(with_plan("simulate", {"--cluster", scratch_.file("c.yaml")}).err, "");
+
+  model("16", "0.1", "larger");
+  const std::string larger =
+      "p.yaml:3:1: warning: the model (B was 8, is 16) has changed since this plan was made; ";
+  for (const Words& command : std::vector<Words>{{"simulate"},
+                                                 {"check"},
+                                                 {"dump", "--at", "cpp"},
+                                                 {"plan"},
+                                                 {"run", "--steps", "1"},
+                                                 {"compile", "--emit", "cpp", "-o", "-"}}) {
+    const Finished run = with_plan(command[0], Words(command.begin() + 1, command.end()));
+    EXPECT_EQ(run.status, 0) << run;
+    EXPECT_THAT(run.err, HasSubstr(larger)) << run;
+    EXPECT_THAT(run.err, ContainsRegex("a step takes [0-9.e-]+ ms \\(the plan says [0-9.e-]+ ms\\)")) << run;
+  }
+
+  model("8", "0.2", "another optimizer");
+  EXPECT_THAT(with_plan("simulate").err, HasSubstr("warning: the model has changed since"));
+  model("8", "0.1", "first");
+  const Finished both =
+      with_plan("simulate", {"--cluster", cluster("20GB/s"), "--json", scratch_.file("facts.json")});
+  EXPECT_THAT(both.err, HasSubstr("warning: the cluster (its device) has changed since")) << both;
+  const nlohmann::json facts = read_json(scratch_.file("facts.json"));
+  ASSERT_EQ(facts["remarks"].size(), 1U);
+  EXPECT_EQ(facts["remarks"][0]["kind"], "warning");
+  EXPECT_EQ(facts["remarks"][0]["line"], 3);
+
+  // A plan that does not say what it was made from is believed.
+  std::string text = read_file(scratch_.file("p.yaml"));
+  const std::size_t from = text.find("made_from:"), to = text.find("mesh:");
+  scratch_.write("p.yaml", text.erase(from, to - from));
+  model("16", "0.1", "larger");
+  EXPECT_EQ(with_plan("simulate").err, "");
+}
+
+// What is said on standard error is in the facts too.
+TEST(Plan, RemarksAreInTheFacts) {
+  const Scratch scratch;
+  const std::string model = scratch.write("m.yaml", R"(model: m
+inputs:
+  x: f32[8, 16]
+params:
+  w: f32[16, 4] = normal(0.1)
+graph:
+  - y: matmul(x, w)
+outputs: [y]
+sharding:
+  mesh: {data: 2}
+  tensors:
+    x: [data, _]
+    w: [data, _]
+)");
+  const std::string facts = scratch.file("facts.json");
+  for (const Words& command : std::vector<Words>{{"plan"},
+                                                 {"check"},
+                                                 {"run", "--quiet"},
+                                                 {"compile", "--emit", "cpp", "-o", scratch.file("m.cpp")}}) {
+    const Finished run = shardc(command + Words{model, "--json", facts});
+    ASSERT_EQ(run.status, 0) << run;
+    const nlohmann::json remarks = read_json(facts)["remarks"];
+    ASSERT_EQ(remarks.size(), 1U) << run;
+    EXPECT_EQ(remarks[0]["kind"], "remark");
+    EXPECT_EQ(remarks[0]["file"], model);
+    EXPECT_EQ(remarks[0]["line"], 7);
+    EXPECT_THAT(remarks[0]["message"].get<std::string>(), HasSubstr("'w' is gathered whole"));
+  }
+}
+
+// How a plan runs the step is no change of the model.
+TEST_F(Stale, IsNoPlanThatCutsTheBatch) {
+  const std::string plan =
+      plan_of(scratch_, "p.yaml", {model("8", "0.1", ""), "--cluster", cluster("10GB/s")});
+  std::string text = read_file(plan);
+  text.insert(text.find("tensors:"), "microbatches: 4\nrecompute: none\n");
+  scratch_.write("p.yaml", text);
+  EXPECT_EQ(with_plan("simulate").err, "");
+}
+
 // What the planner predicts is what the runtime allocates: arguments, outputs and the arena.
 class Memory : public ::testing::TestWithParam<const char*> {};
 TEST_P(Memory, IsAsPredicted) {
@@ -128,7 +242,7 @@ TEST(Plan, SummaryForPrograms) {
   EXPECT_THAT(
       keys, ::testing::UnorderedElementsAre("mesh", "stages", "schedule", "step_seconds", "compute_seconds",
                                             "exposed_comm_seconds", "bubble_seconds", "peak_bytes_per_device",
-                                            "flops_per_step", "mfu", "solver"));
+                                            "flops_per_step", "mfu", "solver", "remarks"));
   std::int64_t devices = 1;
   for (const auto& [axis, size] : json["mesh"].items()) devices *= size.get<std::int64_t>();
   EXPECT_EQ(devices, 4);

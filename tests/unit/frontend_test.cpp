@@ -599,6 +599,10 @@ TEST(ShardingText, Mistakes) {
 TEST(PlanText, RoundTrips) {
   const std::string text = R"(plan: m
 cluster: c
+made_from:
+  model: 5b0c7bd0b8ab7a0c
+  dims: {B: 8, S: 64}
+  cluster: 9c1f0dd2a94e21b7
 mesh: {data: 2, model: 4}
 tensors:
   a: [data, _]
@@ -628,6 +632,20 @@ reason: a test
   const Result<Plan> plan = frontend::parse_plan(text, "plan.yaml");
   ASSERT_TRUE(plan) << render(plan.error());
   EXPECT_EQ(frontend::print(plan.value()), text);
+}
+
+TEST(PlanText, SaysWhatIsWrongWithWhereItComesFrom) {
+  const auto refusal = [](const std::string& made_from) {
+    const auto plan =
+        frontend::parse_plan("plan: m\nmade_from: " + made_from + "\nmesh: {a: 2}\ntensors: {}\n", "p");
+    return plan ? "" : render(plan.error());
+  };
+  EXPECT_EQ(refusal("{model: a, cluster: b}"), "");
+  EXPECT_NE(refusal("{dims: {B: x}}").find("error: expected a number, found 'x'"), std::string::npos);
+  EXPECT_NE(refusal("{dims: 3}").find("a map of sizes"), std::string::npos);
+  EXPECT_NE(refusal("{dims: {B: 1, B: 2}}").find("dimension"), std::string::npos);
+  EXPECT_NE(refusal("{modle: a}").find("did you mean 'model'?"), std::string::npos);
+  EXPECT_NE(refusal("[]").find("p:2:"), std::string::npos);
 }
 
 // The machine that a plan was made for stands at its end.

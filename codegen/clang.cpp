@@ -2,16 +2,20 @@
 
 #include <clang/Basic/Diagnostic.h>
 #include <clang/Basic/SourceManager.h>
+#include <clang/Basic/Version.h>
 #include <clang/CodeGen/CodeGenAction.h>
 #include <clang/Frontend/CompilerInstance.h>
 #include <clang/Frontend/CompilerInvocation.h>
 #include <clang/Frontend/Utils.h>
 #include <fmt/format.h>
+#include <llvm/ADT/StringMap.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/VirtualFileSystem.h>
 #include <llvm/Support/raw_ostream.h>
+#include <llvm/TargetParser/Host.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -127,6 +131,22 @@ void initialize_targets() {
     return true;
   }();
   CHECK(done, "LLVM knows this machine");
+}
+
+std::string compilation_key(const std::string& source, const std::string& file_name,
+                            const CompileOptions& options) {
+  std::string key = clang::getClangFullVersion() + "\n";
+  for (const std::string& arg : command_line(file_name, options)) key += arg + " ";
+  if (options.march == CompileOptions{}.march) {
+    key += llvm::sys::getHostCPUName().str();
+    const llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+    std::vector<std::string> present;
+    for (const auto& feature : features)
+      if (feature.getValue()) present.push_back(feature.getKey().str());
+    std::sort(present.begin(), present.end());
+    key += fmt::format(" {}", fmt::join(present, ","));
+  }
+  return fmt::format("{}\n{}\n{}", key, runtime_header(), source);
 }
 
 Result<std::string> compile_cpp(const std::string& source, const std::string& file_name,

@@ -28,6 +28,11 @@ enum class Emit { Object, LlvmIr, Assembly };
 Result<std::string> compile_cpp(const std::string& source, const std::string& file_name,
                                 const CompileOptions& options, Emit emit);
 
+// All that the object follows from: the source, what it includes, the options, the compiler and, for
+// "native", this machine's processor.
+std::string compilation_key(const std::string& source, const std::string& file_name,
+                            const CompileOptions& options);
+
 std::string_view runtime_header();  // the text of shardc_rt.h
 
 void initialize_targets();  // LLVM's tables of this machine; callable any number of times

@@ -22,14 +22,13 @@ Result<std::string> runtime_archive() {
                   "executables need it; rebuild or reinstall shardc");
 }
 
-Result<Done> write_executable(const Built& built, const codegen::CompileOptions& options,
-                              const std::string& path) {
+Result<Done> write_executable(const Built& built, const Compilation& options, const std::string& path) {
   TRY(const std::string archive, runtime_archive());
   TRY(const std::string object, compile_generated(built, options, codegen::Emit::Object));
   return codegen::link_executable(object, path, {.runtime_archive = archive});
 }
 
-Result<Done> write_form(const Built& built, const codegen::CompileOptions& options, const std::string& form,
+Result<Done> write_form(const Built& built, const Compilation& options, const std::string& form,
                         const std::string& path) {
   if (form == "cpp") return write_or_print(path, emit(built));
   TRY(const std::string bytes,
@@ -49,6 +48,7 @@ Command add_compile(CLI::App& app) {
   app.add_option("-o,--output", f->out, "what to write")->required();
   app.add_option("--emit", f->form, "exe, obj, cpp or llvm")
       ->check(CLI::IsMember({"exe", "obj", "cpp", "llvm"}));
+  add_cache_flag(app, f->request);
   app.add_option("--march", f->request.compile.march, "processor to compile for, as for clang's -march");
   app.add_option("--json", f->json, "write the summary of the plan to this file");
   return [f]() -> Result<int> {

@@ -15,6 +15,10 @@
 
 namespace shardc::tools {
 
+struct Compilation : codegen::CompileOptions {
+  bool cached = true;  // look into the user's cache first, and keep there what is new
+};
+
 struct Request {
   std::string model;              // path
   std::string dims;               // --set
@@ -26,7 +30,7 @@ struct Request {
   std::int64_t otherwise = 0;     // else this many; 0: one per core
   bool gradients = false;         // also outputs gradients
   bool lenient = false;  // for a look: what the program breaks of `expect` and `explicit` is no error
-  codegen::CompileOptions compile;
+  Compilation compile;
 };
 
 struct Built {

@@ -25,6 +25,10 @@ void add_choices(CLI::App& app, Request& request) {
   app.add_option("--cluster", request.cluster, "the machine that the choice is made for (default: this one)");
 }
 
+void add_cache_flag(CLI::App& app, Request& request) {
+  app.add_flag("!--no-cache", request.compile.cached, "compile, even what was compiled before");
+}
+
 void add_backend(CLI::App& app, runtime::Backend& backend) {
   backend = runtime::default_backend();
   const auto choose = [&backend](const std::string& name) {

@@ -20,6 +20,7 @@ struct RunFlags {
 };
 
 void add_choices(CLI::App& app, Request& request);
+void add_cache_flag(CLI::App& app, Request& request);  // --no-cache
 void add_run_flags(CLI::App& app, RunFlags& flags);
 void add_backend(CLI::App& app, runtime::Backend& backend);  // --backend
 

@@ -33,6 +33,7 @@ Command add_run(CLI::App& app) {
   auto f = std::make_shared<Flags>();
   add_choices(app, f->request);
   add_run_flags(app, *f);
+  add_cache_flag(app, f->request);
   app.add_option("--steps", f->options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
   app.add_option("--load", f->options.load, "start from this .safetensors file");
   app.add_option("--save", f->options.save, "write parameters and optimizer state to this .safetensors file");
@@ -60,6 +61,7 @@ Command add_check(CLI::App& app) {
   auto f = std::make_shared<Flags>();
   add_choices(app, f->request);
   add_run_flags(app, *f);
+  add_cache_flag(app, f->request);
   return [f]() -> Result<int> {
     f->request.gradients = true;
     adopt_launcher(f->request, f->options.backend);

@@ -46,7 +46,7 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding);
 Sharding layout_of(Sharding sharding);
 
 // Per device, which one of the devices that differ from it along `axes` holds, as `from`, what it is to hold
-// as `to`: itself where it can, -1 where nobody does.
+// as `to`: itself where it can, -1 where nobody does. The axes must not overlap.
 std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,
                                           const Sharding& from, const Sharding& to);
 

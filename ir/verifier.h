@@ -46,7 +46,7 @@ class Verifier {
   // verify_spmd.cpp: each device's part
   void verify_sharding(const Value& value);
   bool verify_axes(const Axes& axes, std::string_view what);
-  void verify_distinct(const Axes& axes, std::string_view what);
+  bool verify_distinct(const Axes& axes, std::string_view what);
   void verify_local_nest(const Node& node, const LoopNest& nest);
   void verify_local_operand(const LoopNest& nest, std::size_t operand, ValueId id);
   void verify_local_result(const LoopNest& nest, const Axes& passed, const Value& result);

@@ -55,12 +55,16 @@ bool Verifier::verify_axes(const Axes& axes, std::string_view what) {
   return faults_.size() == before;
 }
 
-void Verifier::verify_distinct(const Axes& axes, std::string_view what) {
+bool Verifier::verify_distinct(const Axes& axes, std::string_view what) {
+  bool distinct = true;
   for (std::size_t i = 0; i < axes.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
-      if (overlap(axes[i], axes[j]))
+      if (overlap(axes[i], axes[j])) {
+        distinct = false;
         fault("{}: axes {} and {} overlap", what, to_string(mesh_, Axes{axes[j]}),
               to_string(mesh_, Axes{axes[i]}));
+      }
+  return distinct;
 }
 
 void Verifier::verify_sharding(const Value& value) {
@@ -178,7 +182,7 @@ void Verifier::verify_collective(const Node& node, const Collective& collective)
   if (operand.type != result.type) fault("makes {} of {}", to_string(result.type), to_string(operand.type));
   if (collective.axes.empty()) fault("has no axes");
   if (!verify_axes(collective.axes, "its axes")) return;
-  verify_distinct(collective.axes, "its axes");
+  if (!verify_distinct(collective.axes, "its axes")) return;
   Sharding expected = layout_of(operand.sharding);
   if (collective.kind == Collective::Kind::Halo) {
     if (!after_halo(collective, operand.type.shape, result.sharding, expected)) return;

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 #include "runtime/init.h"
 #include "runtime/layout.h"
@@ -249,6 +251,18 @@ TEST(Random, HasTheRightMoments) {
   EXPECT_NEAR(mean, 0, 0.02);
   EXPECT_NEAR(square, 1, 0.02);
   EXPECT_NEAR(uniform, 0.5, 0.005);
+}
+
+TEST(Random, LogarithmAndCosineAreNearlyExact) {
+  for (std::int64_t k = 1; k <= (1 << 24); k += k < 5000 || k > (1 << 24) - 5000 ? 1 : 997) {
+    const double u = static_cast<double>(k) * 0x1p-24;
+    const auto log = std::log(static_cast<long double>(u));
+    ASSERT_LE(std::abs(unit_log(u) - log), 2 * 0x1p-52L * std::abs(log)) << k;
+    const auto cosine = std::cos(2 * std::numbers::pi_v<long double> * (1 - u));
+    ASSERT_LE(std::abs(turn_cos(1 - u) - cosine), 2 * 0x1p-52L) << k;
+  }
+  EXPECT_EQ(unit_log(1), 0);
+  EXPECT_EQ(turn_cos(0), 1);
 }
 
 TEST(Init, EveryKind) {

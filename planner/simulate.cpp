@@ -132,7 +132,9 @@ class Simulator {
     std::vector<double> in_flight;
     bool like(const State& other, bool stalled) const {
       const auto close = [](double a, double b) { return std::abs(a - b) <= 1e-9 * std::abs(a); };
-      return (!stalled || close(host_lead, other.host_lead)) && in_flight.size() == other.in_flight.size() &&
+      // A host that is ahead, but less with every iteration, will be waited for.
+      const bool steady = close(host_lead, other.host_lead) || (!stalled && host_lead < other.host_lead);
+      return steady && in_flight.size() == other.in_flight.size() &&
              std::equal(in_flight.begin(), in_flight.end(), other.in_flight.begin(), close);
     }
   };

@@ -170,5 +170,26 @@ TEST(Simulate, WaitsForASlowHost) {
   EXPECT_LE(slow, 1e-3 * static_cast<double>(kernels) + at_once.step_seconds);
 }
 
+// A host that is ahead when a repeat begins, and falls behind in it, is waited for in the end.
+TEST(Simulate, AHostFallsBehindInARepeat) {
+  const Local local = local_of(R"(mesh {a=1}
+graph g {
+  input %x: f32[1000000]
+  input %y: f32[8]
+  %big: f32[i=1000000] = %x[i] + 1.0
+  %r: f32[8] = repeat 50 of b {
+    carried %c: f32[8] = %y
+    %d: f32[i=8] = %c[i] + 1.0
+    yield %d
+  }
+  output big = %big
+  output r = %r
+}
+)");
+  Cluster cluster = two_levels();
+  cluster.device.dispatch = 1e-5;  // `big` takes 80 us: eight kernels ahead
+  EXPECT_GE(simulate(local.program, local.buffers, cluster).step_seconds, 50 * 1e-5);
+}
+
 }  // namespace
 }  // namespace shardc

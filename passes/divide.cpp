@@ -52,7 +52,7 @@ class Divider {
         work_(task.nest),
         passable_(passable(task)),
         options_(task.nest.factors.size()),
-        limits_(limits_of(task.nest, task.graph[task.node.results[0]].type.shape)) {
+        limits_(task.limits) {
     find_options();
   }
 

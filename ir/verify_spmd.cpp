@@ -179,7 +179,9 @@ void Verifier::verify_collective(const Node& node, const Collective& collective)
   if (operand.type != result.type) fault("makes {} of {}", to_string(result.type), to_string(operand.type));
   if (collective.axes.empty()) fault("has no axes");
   if (!verify_axes(collective.axes, "its axes")) return;
+  const std::size_t faults = faults_.size();
   verify_distinct(collective.axes, "its axes");
+  if (faults_.size() != faults) return;  // no group of devices to look at
   Sharding expected = layout_of(operand.sharding);
   if (collective.kind == Collective::Kind::Halo) {
     if (!after_halo(collective, operand.type.shape, result.sharding, expected)) return;

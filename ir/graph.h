@@ -2,7 +2,7 @@
 // type serves every stage, and each stage says (verify.h) what it allows:
 //
 //   model graph      calls of named ops, repeats             `%h: f32[4, 64] = layer_norm(%x, %g, %b)`
-//   lowered graph    loop nests, repeats, sweeps, attention `%y: f32[i=4, j=64] = %x[i, j] * %g[j]`
+//   lowered graph    loop nests, repeats, fixed_ops.h        `%y: f32[i=4, j=64] = %x[i, j] * %g[j]`
 //   sharded graph    the same, every value with a sharding
 //   SpmdProgram      local: nests whose factors carry axes, collectives
 //
@@ -123,7 +123,7 @@ struct Optimizer {
 // al. 2016, "Training deep nets with sublinear memory cost").
 enum class Recompute : std::uint8_t {
   None,
-  Large,  // values much larger than what the block carries: the scores of attention
+  Large,  // values much larger than what the block carries: hidden ones, scores of linear attention
   All,    // all but what the block carries
 };
 std::string_view name_of(Recompute recompute);  // "none"

@@ -3,13 +3,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ir/support/check.h"
+
 namespace shardc {
 namespace {
 
-// The element at a global index.
+// The element at a global index, which this device has.
 double& at(const LocalView& v, const Shape& index) {
   std::int64_t p = 0;
-  for (std::size_t d = 0; d < index.size(); ++d) p = p * v.shape[d] + index[d] - v.offset[d];
+  for (std::size_t d = 0; d < index.size(); ++d) {
+    const std::int64_t here = index[d] - v.offset[d];
+    CHECK(0 <= here && here < v.shape[d], "attention at {} of dimension {}, of which {} are here", here, d,
+          v.shape[d]);
+    p = p * v.shape[d] + here;
+  }
   return v.data[p];
 }
 

@@ -138,6 +138,7 @@ class Divider {
     bytes += static_cast<double>(elements_of(local_shape(result().type.shape, division.result)) *
                                  bytes_of(result().type.dtype));
     moving += resharder_.route(result().type, division.result, task_.wanted)->seconds;
+    if (task_.beside) moving += task_.beside(nest_);
     division.seconds =
         moving + seconds_of(work_.of(nest_, bytes, result().type.dtype), resharder_.cluster().device);
     if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;

@@ -26,6 +26,7 @@ struct NestTask {
   std::vector<FactorLimit> limits;  // what each factor allows
   // Whether an operand has been brought into this form before.
   std::function<bool(std::size_t operand, const Sharding& form)> has_form;
+  std::function<double(const LoopNest& divided)> beside = {};  // seconds to move what else the node makes
 };
 
 struct Division {

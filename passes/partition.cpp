@@ -1,6 +1,7 @@
 #include "passes/partition.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 
@@ -87,12 +88,14 @@ class Partitioner {
            division.result);
   }
 
-  Division divided(const Node& node, const LoopNest& nest, std::vector<FactorLimit> limits, bool may_pass) {
+  Division divided(const Node& node, const LoopNest& nest, std::vector<FactorLimit> limits, bool may_pass,
+                   std::function<double(const LoopNest&)> beside = {}) {
     const auto has_form = [&](std::size_t k, const Sharding& form) {
       return find_form(node.operands[k], form).has_value();
     };
     const Sharding wanted = layout_of(graph_[node.results[0]].sharding);
-    NestTask task{graph_, node, nest, {}, may_pass, wanted, {}, std::move(limits), has_form};
+    NestTask task{graph_,           node, nest, {}, may_pass, wanted, {}, std::move(limits), has_form,
+                  std::move(beside)};
     for (ValueId operand : node.operands) {
       task.present.push_back(form_of(operand));
       task.shared.push_back(readers_[*operand] > 1);
@@ -114,7 +117,18 @@ class Partitioner {
   void add_attention(const Node& node, const Attention& whole) {
     const std::vector<Type> types = types_of(graph_, node.operands);
     const LoopNest loops = loops_of(whole, types, 0);
-    const Division division = divided(node, loops, limits_of(whole, loops), false);
+    const auto others = [&](const LoopNest& split) {
+      const Attention attention =
+          shardc::divided(whole, {split.factors[0].axes, split.factors[1].axes, split.factors[2].axes});
+      double seconds = 0;
+      for (std::size_t r = 1; r < node.results.size(); ++r) {
+        const Value& result = graph_[node.results[r]];
+        const Sharding made = made_by(loops_of(attention, types, r), result.type.shape);
+        seconds += resharder_.route(result.type, made, layout_of(result.sharding))->seconds;
+      }
+      return seconds;
+    };
+    const Division division = divided(node, loops, limits_of(whole, loops), false, others);
     const Attention attention = shardc::divided(whole, division.axes);
     const LoopNest split = loops_of(attention, types, 0);
     std::vector<ValueId> operands;

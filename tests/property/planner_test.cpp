@@ -207,7 +207,7 @@ TEST_P(Counted, WithLittleMemory) {
     selection = planner::select(formulation_, memory);
   }
   ASSERT_TRUE(selection.found());
-  expect_program_of(selection, 0.25, 0.25);
+  expect_program_of(selection, 0.45, 0.25);  // messages of a few bytes, whose number the problem guesses
 }
 
 INSTANTIATE_TEST_SUITE_P(

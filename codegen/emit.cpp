@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "codegen/attention_kernel.h"
 #include "codegen/cpp_expr.h"
 #include "codegen/kernel.h"
 #include "codegen/sweep_kernel.h"
@@ -180,6 +181,7 @@ class Level {
       void operator()(const Repeat& repeat) const { level.emit_repeat(n, node, repeat); }
       void operator()(const Collective& collective) const { level.emit_collective(node, collective); }
       void operator()(const Sweep& sweep) const { level.emit_sweep(node, sweep); }
+      void operator()(const Attention& attention) const { level.emit_attention(node, attention); }
     };
     std::visit(Visitor{*this, n, node}, node.op);
   }
@@ -245,6 +247,23 @@ class Level {
               fmt::format("shardc_sort_indices({}, {}, {}, {}, {}, {}, {}, {});", arguments[0],
                           static_cast<int>(from.type.dtype), lines.outer, lines.size, lines.inner,
                           sweep.reverse ? 1 : 0, count, pointer(node.results[0])));
+  }
+
+  void emit_attention(const Node& node, const Attention& attention) {
+    const LoopNest loops = loops_of(attention, types_of(graph_, node.operands), 0);
+    for (const Factor& factor : loops.factors) note_axes(factor.size, factor.axes);
+    const AttentionCall call = attention_call(p_.mesh, graph_, node, attention);
+    std::vector<std::string> arguments;
+    for (const auto* values : {&node.results, &node.operands})
+      for (ValueId value : *values) arguments.push_back(pointer(value));
+    for (ValueId result : node.results)
+      line(fmt::format("// {}, by {}", describe(graph_[result]), name_of(attention.kind)));
+    const Work work = work_of(graph_, node);
+    const std::string sizes = p_.unique(graph_[node.results[0]].name + "_sizes");
+    line(fmt::format("const shardc_attention {} = {};", sizes, call.sizes));
+    in_region(graph_[node.results[0]], work.flops, work.bytes,
+              fmt::format("{}({}, {}, {}, {}, (float*)shardc_scratch(self, 4 * {}));", call.function,
+                          fmt::join(arguments, ", "), call.ratio, call.scale, sizes, call.scratch));
   }
 
   void emit_collective(const Node& node, const Collective& c) {
@@ -473,9 +492,9 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       "\"shardc_rt.h\"\n\nnamespace {{\n\n",
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
-  const std::string prelude = prelude_for(p.kernel_text + step);
-  out += prelude + (prelude.empty() ? "" : "\n") + p.kernel_text + p.tables.number_text() + step +
-         p.tables.text();
+  const std::string kernels = attention_prelude(step) + p.kernel_text;
+  const std::string prelude = prelude_for(kernels + step);
+  out += prelude + (prelude.empty() ? "" : "\n") + kernels + p.tables.number_text() + step + p.tables.text();
   const std::string groups = p.tables.groups();
   if (!groups.empty()) out += fmt::format("const shardc_group groups[] = {{{}}};\n", groups);
   if (!mesh.axes.empty())

@@ -143,6 +143,8 @@ std::vector<Batched> Batcher::run_node(const Graph& graph, const Node& node,
   }
   if (const auto* repeat = std::get_if<Repeat>(&node.op)) return this->repeat(graph, node, *repeat, operands);
   if (const auto* sweep = std::get_if<Sweep>(&node.op)) return {this->sweep(graph, node, *sweep, operands)};
+  if (const auto* attention = std::get_if<Attention>(&node.op))
+    return this->attention(graph, node, *attention, operands);
   const auto* nest = std::get_if<LoopNest>(&node.op);
   if (nest == nullptr) return refuse(graph, node);
   const Value& result = graph[node.results[0]];
@@ -293,6 +295,69 @@ Batched Batcher::widened(const Batched& value, const std::vector<bool>& varies) 
   }
   return made(to_.nest(std::move(nest), {value.value}, type.dtype, to_.peek()[value.value].name + ".shards"),
               varies);
+}
+
+ValueId Batcher::joined(const Batched& value, const std::vector<bool>& varies) {
+  const ValueId wide = widened(value, varies).value;
+  const Type type = to_.type(wide);
+  LoopNest nest = empty_nest();
+  Affine first = Affine::constant(0);
+  Sharding sharding;
+  sharding.dims.emplace_back();
+  const std::vector<FactorId> leads = lead(varies, nest);
+  nest.inputs = {leading(varies, leads)};
+  for (std::size_t a = 0; a < axes_.size(); ++a) {
+    if (!varies[a]) continue;
+    first = with_minor(first, axes_[a].axis.size, Affine::of(leads[a]));
+    sharding.dims[0].axes.push_back(axes_[a].axis);
+  }
+  for (std::size_t d = nest.inputs[0].size(); d < type.rank(); ++d) {
+    const Affine local = Affine::of(add_factor(nest, fmt::format("d{}", d), type.shape[d]));
+    nest.inputs[0].push_back(local);
+    nest.output.push_back(nest.output.empty() ? with_minor(first, type.shape[d], local) : local);
+  }
+  while (sharding.dims.size() < nest.output.size()) sharding.dims.push_back({{}, true});
+  const ValueId made = to_.nest(std::move(nest), {wide}, type.dtype, to_.peek()[wide].name + ".joined");
+  told_.insert_or_assign(to_.peek()[made].name, std::move(sharding));
+  return made;
+}
+
+Batched Batcher::parted(ValueId value, const std::vector<bool>& varies, const std::string& name) {
+  const Type type = to_.type(value);
+  LoopNest nest = empty_nest();
+  Affine first = Affine::constant(0);
+  std::int64_t shards = 1;
+  const std::vector<FactorId> leads = lead(varies, nest);
+  nest.output = leading(varies, leads);
+  nest.inputs.emplace_back();
+  for (std::size_t a = 0; a < axes_.size(); ++a) {
+    if (!varies[a]) continue;
+    first = with_minor(first, axes_[a].axis.size, Affine::of(leads[a]));
+    shards *= axes_[a].axis.size;
+  }
+  for (std::size_t d = 0; d < type.rank(); ++d) {
+    const std::int64_t size = d == 0 ? type.shape[0] / shards : type.shape[d];
+    const Affine local = Affine::of(add_factor(nest, fmt::format("d{}", d), size));
+    nest.inputs[0].push_back(d == 0 ? with_minor(first, size, local) : local);
+    nest.output.push_back(local);
+  }
+  return made(to_.nest(std::move(nest), {value}, type.dtype, name), varies);
+}
+
+// Shards are examples of one larger batch.
+std::vector<Batched> Batcher::attention(const Graph& graph, const Node& node, const Attention& attention,
+                                        const std::vector<Batched>& operands) {
+  std::vector<bool> varies(axes_.size(), false);
+  for (const Batched& operand : operands) varies = either(varies, operand.varies);
+  std::vector<ValueId> values;
+  for (const Batched& operand : operands) values.push_back(joined(operand, varies));
+  std::vector<std::string> names;
+  for (ValueId result : node.results) names.push_back(graph[result].name + ".joined");
+  const std::vector<ValueId> results = to_.attention(attention, std::move(values), names);
+  std::vector<Batched> all;
+  for (std::size_t i = 0; i < results.size(); ++i)
+    all.push_back(parted(results[i], varies, graph[node.results[i]].name));
+  return all;
 }
 
 Batched Batcher::sweep(const Graph& graph, const Node& node, const Sweep& sweep,

@@ -71,6 +71,11 @@ class Batcher {
                const std::string& name);
   Batched sweep(const Graph& graph, const Node& node, const Sweep& sweep,
                 const std::vector<Batched>& operands);
+  std::vector<Batched> attention(const Graph& graph, const Node& node, const Attention& attention,
+                                 const std::vector<Batched>& operands);
+  // With the shards' dimensions in front of the first one, as its major parts; and back.
+  ValueId joined(const Batched& value, const std::vector<bool>& varies);
+  Batched parted(ValueId value, const std::vector<bool>& varies, const std::string& name);
   Batched widened(const Batched& value, const std::vector<bool>& varies);
   // A stack as repeats have it, its iterations before the shards; and back.
   ValueId stacked(const Batched& value);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ir/attention.h"
 #include "ir/support/check.h"
 
 namespace shardc {
@@ -96,6 +97,15 @@ ValueId Builder::sweep(Sweep sweep, std::vector<ValueId> operands, std::string_v
   const ValueId result = add_value(name, std::move(made));
   graph_.nodes.push_back({sweep, std::move(operands), {result}, place_});
   return result;
+}
+
+std::vector<ValueId> Builder::attention(Attention attention, std::vector<ValueId> operands,
+                                        const std::vector<std::string>& names) {
+  const std::vector<Type> types = result_types(attention, types_of(graph_, operands));
+  std::vector<ValueId> results;
+  for (std::size_t i = 0; i < types.size(); ++i) results.push_back(add_value(names.at(i), types[i]));
+  graph_.nodes.push_back({std::move(attention), std::move(operands), results, place_});
+  return results;
 }
 
 ValueId Builder::collective(Collective collective, ValueId operand, Sharding sharding,

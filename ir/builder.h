@@ -28,6 +28,8 @@ class Builder {
   std::vector<ValueId> repeat(Repeat repeat, std::vector<ValueId> operands,
                               const std::vector<std::string>& names = {});
   ValueId sweep(Sweep sweep, std::vector<ValueId> operands, std::string_view name = {});
+  std::vector<ValueId> attention(Attention attention, std::vector<ValueId> operands,
+                                 const std::vector<std::string>& names);
   // The caller says the result's type (global) and sharding, as everywhere in an SpmdProgram.
   ValueId collective(Collective collective, ValueId operand, Sharding sharding, std::string_view name = {});
   // A node of another graph, with its operands renamed; results keep types, shardings and (made unique)

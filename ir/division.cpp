@@ -25,6 +25,14 @@ DimSharding read_by(const LoopNest& nest, const Affine& dim, std::int64_t size, 
   return {};
 }
 
+Sharding read_by(const LoopNest& nest, const Access& access, const Shape& shape) {
+  Sharding read = Sharding::replicated_of(access.size());
+  for (std::size_t d = 0; d < access.size(); ++d)
+    if (const auto factor = leading(nest, access[d], shape[d]))
+      read.dims[d] = read_by(nest, access[d], shape[d], nest[*factor].axes);
+  return read;
+}
+
 Sharding made_by(const LoopNest& nest, const Shape& result) {
   Sharding made = Sharding::replicated_of(nest.output.size());
   for (std::size_t d = 0; d < nest.output.size(); ++d)

@@ -22,6 +22,9 @@ std::vector<FactorLimit> limits_of(const LoopNest& nest, const Shape& result);
 // of less than the rest of it allows.
 DimSharding read_by(const LoopNest& nest, const Affine& dim, std::int64_t size, Axes axes);
 
+// An operand, each dimension split as far as its leading factor is.
+Sharding read_by(const LoopNest& nest, const Access& access, const Shape& shape);
+
 // The result, as a nest whose factors carry axes leaves it: partial over those of factors combined over.
 Sharding made_by(const LoopNest& nest, const Shape& result);
 

@@ -109,6 +109,8 @@ class DotPrinter {
     if (const auto* sweep = std::get_if<Sweep>(&node.op))
       return fmt::format("{}{} along {}{}", results, name_of(sweep->kind), sweep->dim,
                          sweep->reverse ? " reverse" : "");
+    if (const auto* attention = std::get_if<Attention>(&node.op))
+      return fmt::format("{}{}{}", results, name_of(attention->kind), attention->causal ? " causal" : "");
     std::vector<std::string> names;
     for (ValueId operand : node.operands) names.push_back(graph[operand].name);
     return results + shortened(shardc::print(std::get<LoopNest>(node.op), mesh_ ? *mesh_ : Mesh{}, names));

@@ -43,6 +43,10 @@ std::string_view name_of(Sweep::Kind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+std::string_view name_of(Attention::Kind kind) {
+  return kind == Attention::Kind::Mix ? "attend" : "attend_gradient";
+}
+
 std::string_view name_of(Recompute recompute) {
   constexpr std::array<std::string_view, 3> names = {"none", "large", "all"};
   return names[static_cast<std::size_t>(recompute)];

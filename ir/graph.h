@@ -2,7 +2,7 @@
 // type serves every stage, and each stage says (verify.h) what it allows:
 //
 //   model graph      calls of named ops, repeats             `%h: f32[4, 64] = layer_norm(%x, %g, %b)`
-//   lowered graph    loop nests, repeats, sweeps, updates    `%y: f32[i=4, j=64] = %x[i, j] * %g[j]`
+//   lowered graph    loop nests, repeats, fixed_ops.h        `%y: f32[i=4, j=64] = %x[i, j] * %g[j]`
 //   sharded graph    the same, every value with a sharding
 //   SpmdProgram      local: nests whose factors carry axes, collectives
 //
@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "ir/fixed_ops.h"
 #include "ir/hints.h"
 #include "ir/mesh.h"
 #include "ir/nest.h"
@@ -62,41 +63,7 @@ struct Repeat {
   std::shared_ptr<const Graph> body;
 };
 
-// Communication between the devices that differ only along `axes`. `dim` and `to` are tensor dimensions.
-struct Collective {
-  enum class Kind : std::uint8_t {
-    AllReduce,      // partial over axes -> full
-    ReduceScatter,  // partial over axes -> dimension `dim` split by them
-    AllGather,      // dimension `dim` loses its last axes
-    AllToAll,       // axes move from dimension `dim` (last) to dimension `to` (last)
-    Permute,        // devices swap their parts whole: the result's sharding says who needs which
-    Halo,           // dimension `dim` gains the rows that its neighbours hold, as the result's sharding says
-  };
-  Kind kind = Kind::AllReduce;
-  Axes axes;
-  Combine combine = Combine::Sum;
-  std::int32_t dim = -1;
-  std::int32_t to = -1;
-};
-std::string_view name_of(Collective::Kind kind);  // "all_reduce"
-
-// One pass along dimension `dim`; all other dimensions pass through. What is no loop nest, because its
-// elements depend on each other along the way.
-struct Sweep {
-  enum class Kind : std::uint8_t {
-    Recurrence,  // (a?, b): y[i] = a[i] * y[i-1] + b[i], where y[-1] is 0 and a is 1 unless given; all of one
-                 // type. `reverse`: from the last to the first, y[i+1] in place of y[i-1]
-    SortIndices,  // (x): the places of x's elements in ascending order, an i32; equal ones in order of place,
-                  // NaN last. `reverse`: descending. `count`: only the first so many of them
-  };  // operands are f32, i32 or i64
-  Kind kind = Kind::Recurrence;
-  std::int32_t dim = 0;
-  bool reverse = false;
-  std::int64_t count = 0;  // SortIndices: 0: all
-};
-std::string_view name_of(Sweep::Kind kind);  // "recurrence"
-
-using Op = std::variant<Call, LoopNest, Repeat, Collective, Sweep>;
+using Op = std::variant<Call, LoopNest, Repeat, Collective, Sweep, Attention>;
 
 struct Node {
   Op op;
@@ -156,7 +123,7 @@ struct Optimizer {
 // al. 2016, "Training deep nets with sublinear memory cost").
 enum class Recompute : std::uint8_t {
   None,
-  Large,  // values much larger than what the block carries: the scores of attention
+  Large,  // values much larger than what the block carries: hidden ones, scores of linear attention
   All,    // all but what the block carries
 };
 std::string_view name_of(Recompute recompute);  // "none"

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "ir/interpret_attention.h"
 #include "ir/interpret_nest.h"
 #include "ir/op.h"
 #include "ir/random.h"
@@ -141,6 +142,7 @@ class Machine {
       void operator()(const Repeat& repeat) const { m.run_repeat(graph, node, repeat, env, salt); }
       void operator()(const Collective& c) const { m.run_collective(graph, node, c, env); }
       void operator()(const Sweep& sweep) const { m.run_sweep(graph, node, sweep, env); }
+      void operator()(const Attention& a) const { m.run_attention(graph, node, a, env); }
     };
     std::visit(Visitor{*this, graph, node, env, salt}, node.op);
   }
@@ -230,6 +232,32 @@ class Machine {
     }
     for (std::size_t o = 0; o < carried; ++o) env[*node.results[o]] = state[o];
     for (std::size_t o = 0; o < stacks.size(); ++o) env[*node.results[carried + o]] = stacks[o];
+  }
+
+  void run_attention(const Graph& graph, const Node& node, const Attention& attention,
+                     Environment& env) const {
+    const LoopNest loops = loops_of(attention, types_of(graph, node.operands), 0);
+    for (ValueId result : node.results) env[*result] = std::make_shared<Buffers>();
+    for (std::int64_t device = 0; device < devices_; ++device) {
+      std::vector<Shard> shards;
+      for (std::size_t f = 0; f < 3; ++f)
+        shards.push_back(shard_of(mesh_, loops.factors[f].size, loops.factors[f].axes, device));
+      const auto of = [&](ValueId id) {
+        const Value& value = graph[id];
+        return view(value.type.shape, placed(value.sharding), device,
+                    (*env[*id])[static_cast<std::size_t>(device)].data());
+      };
+      std::vector<LocalView> inputs, results;
+      for (ValueId operand : node.operands) inputs.push_back(of(operand));
+      for (ValueId id : node.results) {
+        const Shape shape = local_shape(graph[id].type.shape, placed(graph[id].sharding));
+        env[*id]->emplace_back(static_cast<std::size_t>(elements_of(shape)),
+                               std::numeric_limits<double>::quiet_NaN());
+        results.push_back(of(id));
+      }
+      shardc::run_attention(attention, shards, inputs, results);
+      for (ValueId id : node.results) store(graph[id].type.dtype, env[*id]->back());
+    }
   }
 
   // Line by line: the places along the swept dimension, which every device has whole.

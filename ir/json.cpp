@@ -109,8 +109,8 @@ class GraphJson {
   }
 
   Json json_of(const Node& node) const {
-    static constexpr std::array<std::string_view, 5> kKinds = {"call", "nest", "repeat", "collective",
-                                                               "sweep"};
+    static constexpr std::array<std::string_view, 6> kKinds = {"call",       "nest",  "repeat",
+                                                               "collective", "sweep", "attention"};
     Json json = {{"kind", kKinds[node.op.index()]},
                  {"operands", list(node.operands)},
                  {"results", list(node.results)}};
@@ -171,6 +171,17 @@ class GraphJson {
     json["dim"] = sweep.dim;
     json["reverse"] = sweep.reverse;
     json["count"] = sweep.count;
+  }
+
+  void add(Json& json, const Node&, const Attention& attention) const {
+    json["op"] = name_of(attention.kind);
+    json["scale"] = attention.scale;
+    json["causal"] = attention.causal;
+    json["window"] = attention.window;
+    if (mesh_ == nullptr) return;
+    json["batch"] = axes_json(attention.batch);
+    json["heads"] = axes_json(attention.heads);
+    json["queries"] = axes_json(attention.queries);
   }
 
   const Graph& graph_;

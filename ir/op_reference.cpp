@@ -100,9 +100,13 @@ std::string sharding_of(const Graph& graph, const Node& node, const Sweep& sweep
                                         : "split where it divides, with candidates from each device");
 }
 
+std::string sharding_of(const Graph& graph, const Node& node, const Attention&) {
+  return fmt::format("`{}`: batch, heads and queries split, keys whole", graph[node.results[0]].name);
+}
+
 template <class Other>
 std::string sharding_of(const Graph&, const Node&, const Other&) {
-  CHECK(false, "an expansion of loop nests and sweeps holds something else");
+  CHECK(false, "an expansion holds something that has no rule");
 }
 
 std::string section(const OpDef& op) {

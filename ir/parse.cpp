@@ -169,6 +169,10 @@ void Parser::parse_node(Scope& scope) {
     node.op = parse_collective(scope, node, *kind);
   } else if (const auto sweep = sweep_named(start.text)) {
     node.op = parse_sweep(scope, node, *sweep);
+  } else if (start.text == name_of(Attention::Kind::Mix)) {
+    node.op = parse_attention(scope, node, Attention::Kind::Mix);
+  } else if (start.text == name_of(Attention::Kind::Gradient)) {
+    node.op = parse_attention(scope, node, Attention::Kind::Gradient);
   } else {
     node.op = parse_call(scope, node);
   }
@@ -266,6 +270,42 @@ Op Parser::parse_sweep(Scope& scope, Node& node, Sweep::Kind kind) {
   }
   lexer_.expect(")");
   return sweep;
+}
+
+Op Parser::parse_attention(Scope& scope, Node& node, Attention::Kind kind) {
+  Attention attention;
+  attention.kind = kind;
+  lexer_.next();
+  lexer_.expect("(");
+  do {
+    node.operands.push_back(use(scope, lexer_.expect(Token::Kind::Value, "a value, as %x")));
+    lexer_.expect(",");
+  } while (lexer_.at(Token::Kind::Value));
+  lexer_.expect("scale");
+  lexer_.expect("=");
+  attention.scale = parse_float();
+  bool more = lexer_.accept(",");
+  const auto next_is = [&](std::string_view word) { return more && lexer_.accept(word); };
+  if (next_is("causal")) {
+    attention.causal = true;
+    more = lexer_.accept(",");
+  }
+  if (next_is("window")) {
+    lexer_.expect("=");
+    attention.window = parse_integer(1, kLargest);
+    more = lexer_.accept(",");
+  }
+  for (const auto& [name, axes] : {std::pair("batch", &attention.batch), std::pair("heads", &attention.heads),
+                                   std::pair("queries", &attention.queries)}) {
+    if (!next_is(name)) continue;
+    lexer_.expect("=");
+    lexer_.expect("[");
+    *axes = parse_axes("]");
+    lexer_.expect("]");
+    more = lexer_.accept(",");
+  }
+  lexer_.expect(")");
+  return attention;
 }
 
 Op Parser::parse_repeat(Scope& scope, Node& node) {

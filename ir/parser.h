@@ -75,6 +75,7 @@ class Parser {
   Op parse_call(Scope& scope, Node& node);
   Op parse_collective(Scope& scope, Node& node, Collective::Kind kind);
   Op parse_sweep(Scope& scope, Node& node, Sweep::Kind kind);
+  Op parse_attention(Scope& scope, Node& node, Attention::Kind kind);
   Op parse_repeat(Scope& scope, Node& node);
   void parse_body_statement(Scope& outer, Scope& body, Repeat& repeat, Node& node);
   void parse_yield(Scope& body);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ir/attention.h"
 #include "ir/buffers.h"
 #include "ir/expr.h"
 
@@ -132,6 +133,7 @@ class Route {
 constexpr double kSmallestProduct = 512;  // multiply-adds; below, generated code loops
 // What generated code makes of a loop body, in operations of one lane of a vector.
 constexpr double kTranscendental = 20;  // exp, log, sin, ...
+constexpr double kWeight = 18;          // what attention does per pair beside its products: exp, maximum, sum
 constexpr double kDivision = 8;
 constexpr double kScalar = 4;        // an iteration that is no lane of a vector
 constexpr double kShortestRun = 33;  // constant loops below are unrolled, and stay scalar
@@ -347,11 +349,35 @@ Work work_of(const Sweep& sweep, const Shape& local, const Shape& global, double
   return {.flops = flops, .bytes = bytes, .effort = flops, .dtype = dtype};
 }
 
+Work work_of(const Attention& attention, const std::vector<Type>& types, double bytes) {
+  const bool forward = attention.kind == Attention::Kind::Mix;
+  const LoopNest loops = loops_of(attention, types, 0);
+  const auto chunk = [&](std::size_t f) { return chunk_of(loops.factors[f].size, loops.factors[f].axes); };
+  const std::int64_t queries = types[0].shape[1], keys = types[1].shape[1], rows = chunk(1);
+  const std::int64_t ratio = types[1].shape[2] == 0 ? 1 : types[0].shape[2] / types[1].shape[2];
+  double most = 0;
+  for (std::int64_t first = 0; first < queries; first += rows)
+    most = std::max(most, pairs_seen(attention, queries, keys, first, std::min(rows, queries - first)));
+  const double pairs = most * static_cast<double>(chunk(0) * chunk(2) * ratio);
+  const auto d = static_cast<double>(types[0].shape[3]), e = static_cast<double>(types[2].shape[3]);
+  Work work{
+      .flops = pairs * (forward ? 2 * (d + e) : 6 * d + 4 * e), .bytes = bytes, .dtype = types[0].dtype};
+  work.calls = 1;
+  work.m = static_cast<double>(rows);
+  work.n = static_cast<double>(keys);
+  work.k = d;
+  work.beside = pairs * (forward ? kWeight : kWeight + 3);
+  return work;
+}
+
 Work work_of(const Graph& graph, const Node& node) {
   const Value& result = graph[node.results[0]];
-  auto bytes = static_cast<double>(local_bytes(result));
+  double bytes = 0;
+  for (ValueId made : node.results) bytes += static_cast<double>(local_bytes(graph[made]));
   for (ValueId operand : node.operands) bytes += static_cast<double>(local_bytes(graph[operand]));
   if (const auto* nest = std::get_if<LoopNest>(&node.op)) return work_of(*nest, bytes, result.type.dtype);
+  if (const auto* attention = std::get_if<Attention>(&node.op))
+    return work_of(*attention, types_of(graph, node.operands), bytes);
   const Value& swept = graph[node.operands[0]];
   return work_of(std::get<Sweep>(node.op), local_shape(swept.type.shape, swept.sharding), swept.type.shape,
                  bytes, swept.type.dtype);
@@ -366,7 +392,8 @@ double seconds_of(const Work& work, const Device& device) {
   if (work.calls > 0) {
     const double width = device.ramp.width;
     const double filled = saturation(work.m, width) * saturation(work.n, width) * saturation(work.k, width);
-    working = (work.flops + device.ramp.flops) / (products * filled);
+    working = (work.flops + device.ramp.flops) / (products * filled) +
+              work.beside / (device.vector > 0 ? device.vector : products);
   } else if (work.effort > 0) {
     working = work.effort / (device.vector > 0 ? device.vector : products) + work.rows * device.row;
   }

@@ -61,6 +61,7 @@ struct Work {
   double rows = 0;             // of a loop: how often the innermost loop begins
   double calls = 0;            // matrix products [m, k] x [k, n]; 0: a loop
   double m = 1, n = 1, k = 1;  // of each
+  double beside = 0;           // effort between the products
 };
 
 // A nest's work under every way to divide it: what does not depend on the division is found once.
@@ -90,7 +91,11 @@ Work work_of(const LoopNest& divided, double bytes, DType dtype);
 // addition per element; sorting counts its comparisons.
 Work work_of(const Sweep& sweep, const Shape& local, const Shape& global, double bytes, DType dtype);
 
-// Of a nest or a sweep of a local graph.
+// Of one device's part of attention: of the device with the most pairs of a query and a key. Operands of
+// `types` are global, `attention` has axes.
+Work work_of(const Attention& attention, const std::vector<Type>& types, double bytes);
+
+// Of a node of a local graph, but for repeats and collectives.
 Work work_of(const Graph& graph, const Node& node);
 
 // Seconds of one run of a node.

@@ -173,6 +173,17 @@ class GraphPrinter {
     text += ")";
   }
 
+  void print_op(const Attention& a, const Node&, const Strings& operands) {
+    text += fmt::format("{}({}, scale={}", name_of(a.kind), joined(operands), spell_float(a.scale));
+    if (a.causal) text += ", causal";
+    if (a.window != 0) text += fmt::format(", window={}", a.window);
+    for (const auto& [name, axes] :
+         {std::pair("batch", &a.batch), std::pair("heads", &a.heads), std::pair("queries", &a.queries)})
+      if (mesh_ != nullptr && !axes->empty())
+        text += fmt::format(", {}=[{}]", name, to_string(*mesh_, *axes));
+    text += ")";
+  }
+
   const Graph& graph_;
   const Mesh* mesh_;  // none: shardings are left out
   std::string indent_;

@@ -19,6 +19,7 @@
 //     }
 //     %p: f32[4, 64] = recurrence(%a, %b, dim=1, reverse)              sweeps (graph.h); %a may be missing
 //     %o: i32[4, 8] = sort_indices(%b, dim=1, count=8)                 reverse and count may be missing
+//     %a: f32[2, 4, 2, 8], %l: f32[2, 4, 2] = attend(%q, %k, %v, scale=0.5, causal, window=3, heads=[model])
 //     %z: f32[4, 64] = all_reduce(%m, axes=[data], combine=sum)        collectives need the mesh
 //     %s: f32[4, 64] = reduce_scatter(%m, axes=[data], combine=sum, dim=0)
 //     %g: f32[4, 64] = all_gather(%s, axes=[data], dim=0)

@@ -33,6 +33,7 @@ class Verifier {
   void verify_node(const Node& node);
   void verify_call(const Node& node, const Call& call);
   void verify_sweep(const Node& node, const Sweep& sweep);
+  void verify_attention(const Node& node, const Attention& attention);
   void verify_repeat(const Node& node, const Repeat& repeat);
   void verify_repeat_types(const Node& node, const Repeat& repeat);
 
@@ -58,6 +59,7 @@ class Verifier {
                   Sharding& sharding);
   void verify_unreduced(const Node& node);
   void verify_local_sweep(const Node& node, const Sweep& sweep);
+  void verify_local_attention(const Node& node, const Attention& attention);
   void verify_local_repeat(const Node& node, const Repeat& repeat);
   void verify_local_outputs();
   void expect_layout(const Sharding& found, const Sharding& expected, std::string_view what);

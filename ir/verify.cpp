@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "ir/attention.h"
 #include "ir/op.h"
 #include "ir/spelling.h"
 #include "ir/support/check.h"
@@ -33,6 +34,7 @@ std::string_view kind_of(const Op& op) {
     std::string_view operator()(const Repeat&) const { return "repeat"; }
     std::string_view operator()(const Collective& collective) const { return name_of(collective.kind); }
     std::string_view operator()(const Sweep& sweep) const { return name_of(sweep.kind); }
+    std::string_view operator()(const Attention& attention) const { return name_of(attention.kind); }
   };
   return std::visit(Visitor{}, op);
 }
@@ -157,6 +159,7 @@ void Verifier::verify_node(const Node& node) {
   if (const auto* nest = std::get_if<LoopNest>(&node.op)) verify_nest(node, *nest);
   if (const auto* repeat = std::get_if<Repeat>(&node.op)) verify_repeat(node, *repeat);
   if (const auto* sweep = std::get_if<Sweep>(&node.op)) verify_sweep(node, *sweep);
+  if (const auto* attention = std::get_if<Attention>(&node.op)) verify_attention(node, *attention);
   if (const auto* collective = std::get_if<Collective>(&node.op)) {
     if (stage_ != Stage::Spmd) fault("a collective has no meaning on one device");
     if (local_) verify_collective(node, *collective);
@@ -194,6 +197,22 @@ void Verifier::verify_sweep(const Node& node, const Sweep& sweep) {
   if (value(node.results[0]).type != wanted)
     fault("makes {} and not {}", to_string(wanted), to_string(value(node.results[0]).type));
   if (faults_.size() == faults && local_) verify_local_sweep(node, sweep);
+}
+
+void Verifier::verify_attention(const Node& node, const Attention& attention) {
+  const std::size_t faults = faults_.size();
+  const std::vector<Type> operands = types_of(graph_, node.operands);
+  if (const std::string mistake = mistake_in(attention, operands); !mistake.empty())
+    return fault("{}", mistake);
+  const std::vector<Type> wanted = result_types(attention, operands);
+  if (node.results.size() != wanted.size()) return fault("{} results", node.results.size());
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    if (value(node.results[i]).type != wanted[i])
+      fault("makes {} and not {}", to_string(wanted[i]), to_string(value(node.results[i]).type));
+  if (stage_ != Stage::Spmd)
+    for (const Axes* axes : {&attention.batch, &attention.heads, &attention.queries})
+      if (!axes->empty()) fault("is split before there are devices");
+  if (faults_.size() == faults && local_) verify_local_attention(node, attention);
 }
 
 void Verifier::verify_repeat(const Node& node, const Repeat& repeat) {

@@ -100,8 +100,9 @@ class Level {
              std::count(node.operands.begin(), node.operands.end(), ValueId(v)) == 1;
     if (const auto* collective = std::get_if<Collective>(&node.op))
       return collective->kind == Collective::Kind::AllReduce;
-    if (std::holds_alternative<Sweep>(node.op)) return false;
-    const auto& nest = std::get<LoopNest>(node.op);
+    const auto* nested = std::get_if<LoopNest>(&node.op);
+    if (nested == nullptr) return false;
+    const LoopNest& nest = *nested;
     for (std::size_t k = 0; k < node.operands.size(); ++k)
       if (*node.operands[k] == v && (nest.combine != Combine::None || nest.inputs[k] != nest.output))
         return false;

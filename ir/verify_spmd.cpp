@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "ir/attention.h"
 #include "ir/reach.h"
 #include "ir/spelling.h"
 #include "ir/verifier.h"
@@ -272,6 +273,30 @@ void Verifier::verify_local_sweep(const Node& node, const Sweep& sweep) {
   if (const Axes& axes = result.dims[static_cast<std::size_t>(sweep.dim)].axes; !axes.empty())
     fault("sweeps dimension {}, which is split by {}", sweep.dim, to_string(mesh_, axes));
   for (ValueId operand : node.operands) expect_layout(value(operand).sharding, result, name(operand));
+}
+
+// Each device has its part of what its loops walk, and of nothing else.
+void Verifier::verify_local_attention(const Node& node, const Attention& attention) {
+  Axes used;
+  for (const Axes* axes : {&attention.batch, &attention.heads, &attention.queries})
+    used.insert(used.end(), axes->begin(), axes->end());
+  if (!verify_axes(used, "its loops")) return;
+  verify_distinct(used, "its loops");
+  const std::vector<Type> types = types_of(graph_, node.operands);
+  for (std::size_t r = 0; r < node.results.size(); ++r) {
+    const LoopNest loops = loops_of(attention, types, r);
+    const Value& result = value(node.results[r]);
+    const Sharding made = made_by(loops, result.type.shape);
+    expect_layout(result.sharding, made, name(node.results[r]));
+    if (sorted(result.sharding.partial) != sorted(made.partial) || result.sharding.pending != made.pending)
+      fault("leaves {} partial over [{}]", name(node.results[r]), to_string(mesh_, made.partial));
+    if (r > 0) continue;
+    if (limits_of(attention, loops)[2].evenly && loops.factors[2].size % ways(attention.heads) != 0)
+      fault("{} heads of keys are split by {}", loops.factors[2].size, ways(attention.heads));
+    for (std::size_t k = 0; k < node.operands.size(); ++k)
+      expect_layout(value(node.operands[k]).sharding, read_by(loops, loops.inputs[k], types[k].shape),
+                    name(node.operands[k]));
+  }
 }
 
 // An iteration works on slices: what is stacked is not split along the iterations.

@@ -52,7 +52,7 @@ class Divider {
         work_(task.nest),
         passable_(passable(task)),
         options_(task.nest.factors.size()),
-        limits_(limits_of(task.nest, task.graph[task.node.results[0]].type.shape)) {
+        limits_(task.limits) {
     find_options();
   }
 
@@ -138,6 +138,7 @@ class Divider {
     bytes += static_cast<double>(elements_of(local_shape(result().type.shape, division.result)) *
                                  bytes_of(result().type.dtype));
     moving += resharder_.route(result().type, division.result, task_.wanted)->seconds;
+    if (task_.beside) moving += task_.beside(nest_);
     division.seconds =
         moving + seconds_of(work_.of(nest_, bytes, result().type.dtype), resharder_.cluster().device);
     if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;

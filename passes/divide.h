@@ -10,6 +10,7 @@
 #include <functional>
 #include <vector>
 
+#include "ir/division.h"
 #include "passes/reshard.h"
 
 namespace shardc::passes {
@@ -18,12 +19,14 @@ struct NestTask {
   const Graph& graph;  // global; shardings of operands are not taken from it
   const Node& node;
   const LoopNest& nest;
-  std::vector<Sharding> present;  // of each operand, as it is; may be partial
-  bool may_pass = false;          // partial operands have no other reader
-  Sharding wanted;                // of the result
-  std::vector<bool> shared;       // operands that others read too
+  std::vector<Sharding> present;    // of each operand, as it is; may be partial
+  bool may_pass = false;            // partial operands have no other reader
+  Sharding wanted;                  // of the result
+  std::vector<bool> shared;         // operands that others read too
+  std::vector<FactorLimit> limits;  // what each factor allows
   // Whether an operand has been brought into this form before.
   std::function<bool(std::size_t operand, const Sharding& form)> has_form;
+  std::function<double(const LoopNest& divided)> beside = {};  // seconds to move what else the node makes
 };
 
 struct Division {

@@ -36,6 +36,8 @@ class Mixer {
         add_nest(node, *nest);
       else if (const auto* sweep = std::get_if<Sweep>(&node.op))
         add_sweep(node, *sweep);
+      else if (const auto* attention = std::get_if<Attention>(&node.op))
+        add_attention(node, *attention);
       else
         add_repeat(node, std::get<Repeat>(node.op));
     }
@@ -76,6 +78,15 @@ class Mixer {
     std::vector<ValueId> operands;
     for (ValueId operand : node.operands) operands.push_back(as(read(operand), graph_[operand].type.dtype));
     map_[*node.results[0]] = to_.sweep(sweep, std::move(operands), graph_[node.results[0]].name);
+  }
+
+  // Products, as far as they can be seen from outside.
+  void add_attention(const Node& node, const Attention& attention) {
+    std::vector<ValueId> operands;
+    for (ValueId operand : node.operands) operands.push_back(as(read(operand), DType::BF16));
+    const std::vector<ValueId> results = to_.attention(
+        attention, std::move(operands), {graph_[node.results[0]].name, graph_[node.results[1]].name});
+    for (std::size_t i = 0; i < results.size(); ++i) map_[*node.results[i]] = results[i];
   }
 
   // What is carried is bf16, before and after.

@@ -1,9 +1,11 @@
 #include "passes/partition.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 
+#include "ir/attention.h"
 #include "ir/price.h"
 #include "ir/support/check.h"
 #include "passes/divide.h"
@@ -37,6 +39,8 @@ class Partitioner {
         add_nest(node, *nest);
       } else if (const auto* sweep = std::get_if<Sweep>(&node.op)) {
         add_sweep(node, *sweep);
+      } else if (const auto* attention = std::get_if<Attention>(&node.op)) {
+        add_attention(node, *attention);
       } else {
         const auto* repeat = std::get_if<Repeat>(&node.op);
         CHECK(repeat != nullptr, "only lowered graphs are partitioned");
@@ -74,27 +78,68 @@ class Partitioner {
  private:
   void add_nest(const Node& node, const LoopNest& original) {
     const Value& result = graph_[node.results[0]];
-    const Sharding wanted = layout_of(result.sharding);
-    const auto has_form = [&](std::size_t k, const Sharding& form) {
-      return find_form(node.operands[k], form).has_value();
-    };
-    NestTask task{graph_, node, original, {}, true, wanted, {}, has_form};
-    for (ValueId operand : node.operands) {
-      task.present.push_back(form_of(operand));
-      task.shared.push_back(readers_[*operand] > 1);
-      if (!task.present.back().partial.empty() && readers_[*operand] > 1) task.may_pass = false;
-    }
-    Division division = divide(task, resharder_);
+    const Division division = divided(node, original, limits_of(original, result.type.shape), true);
     LoopNest nest = original;
     for (std::size_t f = 0; f < nest.factors.size(); ++f) nest.factors[f].axes = division.axes[f];
     std::vector<ValueId> operands;
     for (std::size_t k = 0; k < node.operands.size(); ++k)
       operands.push_back(in_form(node.operands[k], division.operands[k]));
-    const ValueId value = to_.nest(std::move(nest), operands, result.type.dtype, result.name);
-    to_.set_sharding(value, division.result);
-    // A partial value waits for its only reader, which may be able to hand it on.
-    const bool waits = !division.result.partial.empty() && readers_[*node.results[0]] == 1;
-    map_[*node.results[0]] = waits ? value : resharder_.apply(to_, value, wanted);
+    settle(node.results[0], to_.nest(std::move(nest), operands, result.type.dtype, result.name),
+           division.result);
+  }
+
+  Division divided(const Node& node, const LoopNest& nest, std::vector<FactorLimit> limits, bool may_pass,
+                   std::function<double(const LoopNest&)> beside = {}) {
+    const auto has_form = [&](std::size_t k, const Sharding& form) {
+      return find_form(node.operands[k], form).has_value();
+    };
+    const Sharding wanted = layout_of(graph_[node.results[0]].sharding);
+    NestTask task{graph_,           node, nest, {}, may_pass, wanted, {}, std::move(limits), has_form,
+                  std::move(beside)};
+    for (ValueId operand : node.operands) {
+      task.present.push_back(form_of(operand));
+      task.shared.push_back(readers_[*operand] > 1);
+      if (!task.present.back().partial.empty() && readers_[*operand] > 1) task.may_pass = false;
+    }
+    return divide(task, resharder_);
+  }
+
+  // `value`, made with a sharding, stands for `old` from now on. A partial value waits for its only reader,
+  // which may be able to hand it on.
+  void settle(ValueId old, ValueId value, const Sharding& made) {
+    to_.set_sharding(value, made);
+    const bool waits = !made.partial.empty() && readers_[*old] == 1;
+    map_[*old] = waits ? value : resharder_.apply(to_, value, layout_of(graph_[old].sharding));
+  }
+
+  // The loops of its first result say how it is divided. Its kernels find each operand's part at its
+  // beginning: what is there whole is cut.
+  void add_attention(const Node& node, const Attention& whole) {
+    const std::vector<Type> types = types_of(graph_, node.operands);
+    const LoopNest loops = loops_of(whole, types, 0);
+    const auto others = [&](const LoopNest& split) {
+      const Attention attention =
+          shardc::divided(whole, {split.factors[0].axes, split.factors[1].axes, split.factors[2].axes});
+      double seconds = 0;
+      for (std::size_t r = 1; r < node.results.size(); ++r) {
+        const Value& result = graph_[node.results[r]];
+        const Sharding made = made_by(loops_of(attention, types, r), result.type.shape);
+        seconds += resharder_.route(result.type, made, layout_of(result.sharding))->seconds;
+      }
+      return seconds;
+    };
+    const Division division = divided(node, loops, limits_of(whole, loops), false, others);
+    const Attention attention = shardc::divided(whole, division.axes);
+    const LoopNest split = loops_of(attention, types, 0);
+    std::vector<ValueId> operands;
+    for (std::size_t k = 0; k < types.size(); ++k)
+      operands.push_back(in_form(node.operands[k], read_by(split, split.inputs[k], types[k].shape)));
+    std::vector<std::string> names;
+    for (ValueId result : node.results) names.push_back(graph_[result].name);
+    const std::vector<ValueId> results = to_.attention(attention, std::move(operands), names);
+    for (std::size_t r = 0; r < results.size(); ++r)
+      settle(node.results[r], results[r],
+             made_by(loops_of(attention, types, r), graph_[node.results[r]].type.shape));
   }
 
   // Every device goes through its lines from end to end.

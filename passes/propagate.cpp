@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "ir/attention.h"
 #include "ir/reach.h"
 #include "ir/support/check.h"
 
@@ -123,6 +124,8 @@ class Propagation {
     for (const Node& node : graph.nodes) {
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) add_nest(graph, node, *nest, base);
       if (const auto* sweep = std::get_if<Sweep>(&node.op)) add_sweep(graph, node, *sweep, base);
+      if (const auto* attention = std::get_if<Attention>(&node.op))
+        add_attention(graph, node, *attention, base);
       if (const auto* repeat = std::get_if<Repeat>(&node.op))
         add_repeat(node, *repeat, base, add_level(*repeat->body));
     }
@@ -170,24 +173,47 @@ class Propagation {
               .result = graph[node.results[0]].name,
               .place = node.place};
     for (const Factor& factor : nest.factors) rule.groups.push_back({factor.size, {}, factor.name});
-    auto link = [&](const Access& access, ValueId value, std::size_t cell) {
-      for (std::size_t d = 0; d < access.size(); ++d) {
-        const std::vector<FactorId> parts = compound(nest, access[d], graph[value].type.shape[d]);
-        std::vector<std::int64_t> before;
-        for (FactorId part : parts) {
-          rule.groups[*part].links.push_back({cell, d, part != parts.back(), before});
-          before.push_back(nest[part].size);
-        }
-        rule.elementwise = rule.elementwise && parts.size() == 1;
-        if (!parts.empty()) continue;
-        // A window or a shift: its rows are there but for a halo.
-        if (const auto factor = leading(nest, access[d], graph[value].type.shape[d]))
-          rule.groups[**factor].links.push_back({cell, d});
-      }
-    };
-    link(nest.output, node.results[0], base + *node.results[0]);
+    link(rule, nest, nest.output, graph[node.results[0]], base + *node.results[0]);
     for (std::size_t k = 0; k < node.operands.size(); ++k)
-      link(nest.inputs[k], node.operands[k], read(base + *node.operands[k]));
+      link(rule, nest, nest.inputs[k], graph[node.operands[k]], read(base + *node.operands[k]));
+    rules_.push_back(std::move(rule));
+  }
+
+  // The dimensions of a value at `cell` follow the factors that index them.
+  static void link(Rule& rule, const LoopNest& nest, const Access& access, const Value& value,
+                   std::size_t cell) {
+    for (std::size_t d = 0; d < access.size(); ++d) {
+      const std::vector<FactorId> parts = compound(nest, access[d], value.type.shape[d]);
+      std::vector<std::int64_t> before;
+      for (FactorId part : parts) {
+        rule.groups[*part].links.push_back({cell, d, part != parts.back(), before});
+        before.push_back(nest[part].size);
+      }
+      rule.elementwise = rule.elementwise && parts.size() == 1;
+      if (!parts.empty()) continue;
+      // A window or a shift: its rows are there but for a halo.
+      if (const auto factor = leading(nest, access[d], value.type.shape[d]))
+        rule.groups[**factor].links.push_back({cell, d});
+    }
+  }
+
+  // As a nest with several results. What cannot be split ties nothing together.
+  void add_attention(const Graph& graph, const Node& node, const Attention& attention, std::size_t base) {
+    Rule rule{.elementwise = false,
+              .what = std::string(name_of(attention.kind)),
+              .result = graph[node.results[0]].name,
+              .place = node.place};
+    const std::vector<Type> types = types_of(graph, node.operands);
+    const LoopNest loops = loops_of(attention, types, 0);
+    const std::vector<FactorLimit> limits = limits_of(attention, loops);
+    for (const Factor& factor : loops.factors) rule.groups.push_back({factor.size, {}, factor.name});
+    for (std::size_t r = 0; r < node.results.size(); ++r)
+      link(rule, loops, loops_of(attention, types, r).output, graph[node.results[r]],
+           base + *node.results[r]);
+    for (std::size_t k = 0; k < node.operands.size(); ++k)
+      link(rule, loops, loops.inputs[k], graph[node.operands[k]], read(base + *node.operands[k]));
+    for (std::size_t f = 0; f < limits.size(); ++f)
+      if (limits[f].whole) rule.groups[f].links.clear();
     rules_.push_back(std::move(rule));
   }
 

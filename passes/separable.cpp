@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "ir/attention.h"
+
 namespace shardc::passes {
 namespace {
 
@@ -43,7 +45,14 @@ class Follower {
 
  private:
   bool follow(const Node& node, ValueId loss) {
-    if (const auto* nest = std::get_if<LoopNest>(&node.op)) return through_nest(node, *nest, loss);
+    if (const auto* nest = std::get_if<LoopNest>(&node.op))
+      return through_nest(node, *nest, node.results[0], loss);
+    if (const auto* attention = std::get_if<Attention>(&node.op)) {
+      const std::vector<Type> types = types_of(graph_, node.operands);
+      for (std::size_t r = 0; r < node.results.size(); ++r)
+        if (!through_nest(node, loops_of(*attention, types, r), node.results[r], loss)) return false;
+      return true;
+    }
     if (const auto* repeat = std::get_if<Repeat>(&node.op)) return through_repeat(node, *repeat);
     const auto* sweep = std::get_if<Sweep>(&node.op);
     if (sweep == nullptr) return false;
@@ -52,7 +61,7 @@ class Follower {
     return batch_[*node.results[0]] != static_cast<std::size_t>(sweep->dim);
   }
 
-  bool through_nest(const Node& node, const LoopNest& nest, ValueId loss) {
+  bool through_nest(const Node& node, const LoopNest& nest, ValueId result, ValueId loss) {
     std::optional<FactorId> example;
     for (std::size_t k = 0; k < node.operands.size(); ++k) {
       const BatchDim dim = batch_[*node.operands[k]];
@@ -66,10 +75,10 @@ class Follower {
       for (std::size_t d = 0; d < nest.inputs[k].size(); ++d)
         if (batch_[*node.operands[k]] != d && walks(nest.inputs[k][d], *example)) return false;
     if (reads_index(nest.body, *example)) return false;
-    if (!nest.in_output(*example)) return node.results[0] == loss && is_mean(nest);
+    if (!nest.in_output(*example)) return result == loss && is_mean(nest);
     for (std::size_t d = 0; d < nest.output.size(); ++d)
-      if (nest.output[d].plain() == example) batch_[*node.results[0]] = d;
-    return batch_[*node.results[0]].has_value();  // else it is part of a compound
+      if (nest.output[d].plain() == example) batch_[*result] = d;
+    return batch_[*result].has_value();  // else it is part of a compound
   }
 
   bool through_repeat(const Node& node, const Repeat& repeat) {

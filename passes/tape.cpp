@@ -54,6 +54,9 @@ std::vector<bool> active_values(const Graph& graph, const std::vector<bool>& act
       const std::vector<bool> any = pick(active, node.operands);
       active[*node.results[0]] =
           std::find(any.begin(), any.end(), true) != any.end() && is_float(graph, node.results[0]);
+    } else if (std::holds_alternative<Attention>(node.op)) {  // lse is there for the gradient alone
+      const std::vector<bool> any = pick(active, node.operands);
+      active[*node.results[0]] = std::find(any.begin(), any.end(), true) != any.end();
     } else {
       CHECK(false, "only lowered graphs are differentiated");
     }
@@ -295,6 +298,8 @@ Tape::Cotangents Tape::replay(Builder& to, Cotangents known,
       replay_nest(to, node, *nest, known, load);
     else if (const auto* sweep = std::get_if<Sweep>(&node.op))
       replay_sweep(to, node, *sweep, known, load);
+    else if (const auto* attention = std::get_if<Attention>(&node.op))
+      replay_attention(to, node, *attention, known, load);
     else
       replay_repeat(to, n, node, std::get<Repeat>(node.op), known, load);
   }
@@ -354,6 +359,30 @@ void Tape::replay_sweep(Builder& to, const Node& node, const Sweep& sweep, Cotan
     add(to, known, a,
         beside(to, x(0) * x(1), {sum, load(map_[*node.results[0]])}, dim, -next, "d" + graph_[a].name));
   if (active_[*b]) add(to, known, b, sum);
+}
+
+// Dao et al. 2022 (FlashAttention): the weights are made again from lse, and what their normalisation passes
+// back is delta = sum(do * o), one number per query.
+void Tape::replay_attention(Builder& to, const Node& node, const Attention& attention, Cotangents& known,
+                            const std::function<ValueId(ValueId)>& load) const {
+  const std::string& name = graph_[node.results[0]].name;
+  const ValueId cotangent = known.at(node.results[0]), o = load(map_[*node.results[0]]);
+  const ValueId delta = to.einsum("b i h e, b i h e -> b i h", x(0) * x(1), Combine::Sum, {o, cotangent},
+                                  DType::F32, {}, name + ".delta");
+  Attention back = attention;
+  back.kind = Attention::Kind::Gradient;
+  std::vector<ValueId> operands;
+  std::vector<std::string> names;
+  for (ValueId operand : node.operands) {
+    operands.push_back(load(map_[*operand]));
+    names.push_back("d" + graph_[operand].name);
+  }
+  operands.insert(operands.end(), {load(map_[*node.results[1]]), delta, cotangent});
+  const std::vector<ValueId> results = to.attention(std::move(back), std::move(operands), names);
+  for (std::size_t k = 0; k < node.operands.size(); ++k) {
+    const ValueId operand = node.operands[k];
+    if (active_[*operand]) add(to, known, operand, to.cast(results[k], graph_[operand].type.dtype, names[k]));
+  }
 }
 
 void Tape::replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat,

@@ -46,6 +46,8 @@ class Tape {
                    const std::function<ValueId(ValueId)>& load) const;
   void replay_sweep(Builder& to, const Node& node, const Sweep& sweep, Cotangents& known,
                     const std::function<ValueId(ValueId)>& load) const;
+  void replay_attention(Builder& to, const Node& node, const Attention& attention, Cotangents& known,
+                        const std::function<ValueId(ValueId)>& load) const;
   void replay_repeat(Builder& to, std::size_t index, const Node& node, const Repeat& repeat,
                      Cotangents& known, const std::function<ValueId(ValueId)>& load) const;
   void add(Builder& to, Cotangents& known, ValueId old, ValueId cotangent) const;

@@ -357,7 +357,7 @@ class Formulator {
   // One strategy of a node over the layouts that variables can express.
   struct Fit {
     std::vector<std::vector<std::size_t>> reads;  // per distinct operand, its distinct forms
-    std::size_t makes = 0;
+    std::vector<std::size_t> makes;               // per result
   };
 
   // Cuts the leading dimensions that the variable does not have; nothing if they are split.
@@ -370,7 +370,7 @@ class Formulator {
   }
 
   std::optional<Fit> fit(const Site& site, const std::vector<ValueId>& operands, const Strategy& strategy) {
-    Fit fit{std::vector<std::vector<std::size_t>>(operands.size()), 0};
+    Fit fit{std::vector<std::vector<std::size_t>>(operands.size()), {}};
     for (std::size_t k = 0; k < site.node->operands.size(); ++k) {
       const ValueId operand = site.node->operands[k];
       const auto id = layout_id(site.base + *operand, strategy.reads[k]);
@@ -379,9 +379,11 @@ class Formulator {
                                                        operands.begin())];
       if (std::find(forms.begin(), forms.end(), *id) == forms.end()) forms.push_back(*id);
     }
-    const auto made = layout_id(site.base + *site.node->results[0], strategy.makes);
-    if (!made) return std::nullopt;
-    fit.makes = *made;
+    for (std::size_t r = 0; r < site.node->results.size(); ++r) {
+      const auto made = layout_id(site.base + *site.node->results[r], strategy.makes[r]);
+      if (!made) return std::nullopt;
+      fit.makes.push_back(*made);
+    }
     return fit;
   }
 
@@ -407,7 +409,7 @@ class Formulator {
     lent_.push_back(0);
     for (std::size_t o = 0; o < operands.size(); ++o)
       couple_operand(site, v, site.base + *operands[o], fits, o);
-    couple_result(site, v, site.base + *site.node->results[0], fits, strategies);
+    for (std::size_t r = 0; r < site.node->results.size(); ++r) couple_result(site, v, r, fits, strategies);
   }
 
   void couple_operand(const Site& site, std::size_t v, std::size_t cell, const std::vector<Fit>& fits,
@@ -422,13 +424,14 @@ class Formulator {
           seconds[i * fits.size() + s] += site.times * layouts.seconds(layout_ids_[u][i], read);
   }
 
-  void couple_result(const Site& site, std::size_t v, std::size_t cell, const std::vector<Fit>& fits,
+  void couple_result(const Site& site, std::size_t v, std::size_t r, const std::vector<Fit>& fits,
                      const std::vector<Strategy>& strategies) {
+    const std::size_t cell = site.base + *site.node->results[r];
     const std::size_t u = variable_of_[cell];
     Layouts& layouts = layouts_at(cell);
     std::vector<double>& seconds = coupling(u, v);
     for (std::size_t s = 0; s < fits.size(); ++s) {
-      const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes, strategies[s].partial);
+      const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes[r], strategies[s].partial[r]);
       for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
         seconds[i * fits.size() + s] += site.times * to[layout_ids_[u][i]];
     }

@@ -213,10 +213,12 @@ class Simulator {
   void compute(const Graph& graph, const Node& node, bool record) {
     const Work work = work_of(graph, node);
     const auto* sweep = std::get_if<Sweep>(&node.op);
+    const auto* attention = std::get_if<Attention>(&node.op);
     execute(work, graph[node.results[0]].name,
-            sweep != nullptr ? name_of(sweep->kind)
-            : work.calls > 0 ? "product"
-                             : "loop",
+            sweep != nullptr       ? name_of(sweep->kind)
+            : attention != nullptr ? name_of(attention->kind)
+            : work.calls > 0       ? "product"
+                                   : "loop",
             record);
   }
 

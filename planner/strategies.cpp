@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ir/attention.h"
 #include "ir/division.h"
 #include "ir/price.h"
 #include "ir/reach.h"
@@ -57,6 +58,14 @@ class Assignments {
   std::vector<Axes> factors_;
 };
 
+// Returns the bytes of the result.
+double add_made(Strategy& strategy, const Sharding& made, const Type& type) {
+  strategy.makes.push_back(axes_of(made));
+  strategy.partial.push_back(made.partial);
+  std::sort(strategy.partial.back().begin(), strategy.partial.back().end());
+  return bytes_of(type, made);
+}
+
 class NestStrategies {
  public:
   NestStrategies(const Graph& graph, const Node& node, const LoopNest& nest, const Mesh& mesh,
@@ -108,11 +117,7 @@ class NestStrategies {
       strategy.seconds += seconds_of_halos(type_of(k), read);
       strategy.reads.push_back(axes_of(read));
     }
-    const Sharding made = made_by(nest_, result().type.shape);
-    bytes += bytes_of(result().type, made);
-    strategy.makes = axes_of(made);
-    strategy.partial = made.partial;
-    std::sort(strategy.partial.begin(), strategy.partial.end());
+    bytes += add_made(strategy, made_by(nest_, result().type.shape), result().type);
     const Work work = work_.of(nest_, bytes, result().type.dtype);
     strategy.flops = work.flops;
     strategy.seconds += seconds_of(work, cluster_.device);
@@ -169,7 +174,7 @@ std::vector<Strategy> strategies_of_sweep(const Graph& graph, const Node& node, 
   limits[static_cast<std::size_t>(sweep.dim)].whole = true;
   std::vector<Strategy> all;
   Assignments(mesh, shape, std::move(limits)).each([&](const std::vector<Axes>& dims) {
-    Strategy strategy{.factors = dims, .reads = {}, .makes = dims, .partial = {}};
+    Strategy strategy{.factors = dims, .reads = {}, .makes = {dims}, .partial = {{}}};
     Sharding sharding = Sharding::replicated_of(dims.size());
     for (std::size_t d = 0; d < dims.size(); ++d) sharding.dims[d].axes = dims[d];
     double bytes = bytes_of(result.type, sharding);
@@ -185,12 +190,43 @@ std::vector<Strategy> strategies_of_sweep(const Graph& graph, const Node& node, 
   return all;
 }
 
+std::vector<Strategy> strategies_of_attention(const Graph& graph, const Node& node, const Attention& whole,
+                                              const Mesh& mesh, const Cluster& cluster) {
+  const std::vector<Type> types = types_of(graph, node.operands);
+  const LoopNest loops = loops_of(whole, types, 0);
+  std::vector<std::int64_t> sizes;
+  for (const Factor& factor : loops.factors) sizes.push_back(factor.size);
+  std::vector<Strategy> all;
+  Assignments(mesh, std::move(sizes), limits_of(whole, loops)).each([&](const std::vector<Axes>& factors) {
+    const Attention attention = divided(whole, factors);
+    Strategy strategy{.factors = factors, .reads = {}, .makes = {}, .partial = {}};
+    double bytes = 0;
+    for (std::size_t r = 0; r < node.results.size(); ++r) {
+      const Type& type = graph[node.results[r]].type;
+      bytes += add_made(strategy, made_by(loops_of(attention, types, r), type.shape), type);
+    }
+    const LoopNest split = loops_of(attention, types, 0);
+    for (std::size_t k = 0; k < types.size(); ++k) {
+      const Sharding read = read_by(split, split.inputs[k], types[k].shape);
+      bytes += bytes_of(types[k], read);
+      strategy.reads.push_back(axes_of(read));
+    }
+    const Work work = work_of(attention, types, bytes);
+    strategy.flops = work.flops;
+    strategy.seconds = seconds_of(work, cluster.device);
+    all.push_back(std::move(strategy));
+  });
+  return all;
+}
+
 }  // namespace
 
 std::vector<Strategy> strategies_of(const Graph& graph, const Node& node, const Mesh& mesh,
                                     const Cluster& cluster) {
   if (const auto* nest = std::get_if<LoopNest>(&node.op))
     return NestStrategies(graph, node, *nest, mesh, cluster).run();
+  if (const auto* attention = std::get_if<Attention>(&node.op))
+    return strategies_of_attention(graph, node, *attention, mesh, cluster);
   return strategies_of_sweep(graph, node, std::get<Sweep>(node.op), mesh, cluster);
 }
 

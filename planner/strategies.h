@@ -11,15 +11,15 @@
 namespace shardc::planner {
 
 struct Strategy {
-  std::vector<Axes> factors;             // of the nest; of a sweep, of its dimensions
+  std::vector<Axes> factors;             // of the loops; of a sweep, of its dimensions
   std::vector<std::vector<Axes>> reads;  // per operand and dimension
-  std::vector<Axes> makes;               // per dimension of the result
-  Axes partial;                          // what the result is partial over
+  std::vector<std::vector<Axes>> makes;  // per result and dimension
+  std::vector<Axes> partial;             // what each result is partial over
   double seconds = 0;                    // of the loops of one run, and of the halos that they need
   double flops = 0;                      // of one device
 };
 
-// Of a LoopNest or a Sweep with one result.
+// Of a LoopNest, a Sweep or an Attention.
 std::vector<Strategy> strategies_of(const Graph& graph, const Node& node, const Mesh& mesh,
                                     const Cluster& cluster);
 

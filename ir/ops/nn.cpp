@@ -1,16 +1,12 @@
 // Layers of networks. Values between their steps are f32 also where operands are bf16 or f16.
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "ir/ops/ops.h"
 #include "ir/random.h"
 
 namespace shardc::ops {
 namespace {
-
-// Below every score that occurs, and finite: -inf - -inf would be NaN for a row that is masked as a whole.
-constexpr double kMasked = -1e30;
 
 Expr fixed(Expr e) { return apply(Fn::StopGradient, {std::move(e)}); }
 
@@ -108,19 +104,12 @@ Values expand_rms_norm(Builder& b, const Args& args) {
 
 // --- attention ---------------------------------------------------------------------------------------------
 
-struct Heads {
-  std::int64_t queries, keys;  // positions
-  std::map<std::string, std::int64_t> sizes;
-  std::string own, shared;  // of q: "(g r)", "g r"; when no heads share: "g", "g"
-  std::size_t query, key;   // number of these loops in a nest over [b, heads, q, k]
-};
-
 void need_rank(const Args& args, std::string_view name) {
   if (args.type(name).rank() != 4)
     fail(name, "{} must be [batch, position, head, feature], but it is {}", name, to_string(args.type(name)));
 }
 
-Heads heads_of(const Args& args) {
+void check_attention(const Args& args) {
   for (const char* name : {"q", "k", "v"}) need_rank(args, name);
   const Shape &q = args.type("q").shape, &k = args.type("k").shape, &v = args.type("v").shape;
   for (const auto& [name, shape] : {std::pair("k", k), std::pair("v", v)})
@@ -130,62 +119,21 @@ Heads heads_of(const Args& args) {
     fail("v", "k and v differ in position or head: {} and {}", to_string(k), to_string(v));
   if (k[2] == 0 ? q[2] != 0 : q[2] % k[2] != 0)
     fail("k", "{} heads of q do not share {} heads of k evenly", q[2], k[2]);
-  const bool grouped = q[2] != k[2];
-  return {.queries = q[1],
-          .keys = k[1],
-          .sizes = {{"g", k[2]}, {"r", grouped ? q[2] / k[2] : 1}},
-          .own = grouped ? "(g r)" : "g",
-          .shared = grouped ? "g r" : "g",
-          .query = grouped ? std::size_t{3} : 2,
-          .key = grouped ? std::size_t{4} : 3};
+  if (args.given("window") && args.integer("window") < 1)
+    fail("window", "window {} is not positive", args.integer("window"));
 }
 
-// Which keys a query sees; nothing: all. The last query stands at the last key.
-Expr visible(const Args& args, const Heads& h) {
-  const Expr query = index_of(factor(h.query)) + integer(h.keys - h.queries), key = index_of(factor(h.key));
-  const bool causal = args.boolean("causal");
-  Expr mask = causal ? le(key, query) : nullptr;
-  const auto also = [&mask](Expr e) { mask = mask ? apply(Fn::And, {mask, std::move(e)}) : std::move(e); };
-  if (args.given("window")) {
-    const std::int64_t window = args.integer("window");
-    if (window < 1) fail("window", "window {} is not positive", window);
-    also(lt(query - key, integer(window)));
-    if (!causal) also(lt(key - query, integer(window)));
-  }
-  return mask;
-}
-
-// Products over keys stay plain contractions; scale and mask go with the exponential, and the sum of the
-// weights divides last, when there are D numbers per query instead of one per key.
 Values expand_attention(Builder& b, const Args& args) {
-  const Heads h = heads_of(args);
+  check_attention(args);
   const DType dtype = floating(promote(b, args.values()));
   const auto features = static_cast<double>(std::max<std::int64_t>(args.type("q").shape[3], 1));
-  const double scale = args.given("scale") ? args.real("scale") : 1 / std::sqrt(features);
-  const Expr mask = visible(args, h);
-  const auto masked = [&mask](const Expr& e, double otherwise) {
-    return mask ? where(mask, e, number(otherwise)) : e;
-  };
-  const std::string scores_line = fmt::format("b {} q k", h.shared), row = fmt::format("b {} q", h.shared);
-  Values in{args.value("q"), args.value("k"), args.value("v")};
-  for (ValueId& value : in) value = b.cast(value, floating(b.type(value).dtype));
-
-  const ValueId scores = b.einsum(fmt::format("b q {} d, b k g d -> {}", h.own, scores_line), x(0) * x(1),
-                                  Combine::Sum, {in[0], in[1]}, DType::F32, h.sizes, "scores");
-  const ValueId max = b.einsum(fmt::format("{} -> {}", scores_line, row), masked(scale * x(0), kMasked),
-                               Combine::Max, {scores}, DType::F32, h.sizes, "max");
-  const ValueId weights = b.einsum(fmt::format("{}, {} -> {}", scores_line, row, scores_line),
-                                   masked(exp(scale * x(0) - fixed(x(1))), 0), Combine::None, {scores, max},
-                                   DType::F32, h.sizes, "weights");
-  const ValueId sum = b.einsum(fmt::format("{} -> {}", scores_line, row), x(0), Combine::Sum, {weights},
-                               DType::F32, h.sizes, "sum");
-  const ValueId mixed = b.einsum(fmt::format("{}, b k g d -> b q {} d", scores_line, h.own), x(0) * x(1),
-                                 Combine::Sum, {weights, in[2]}, DType::F32, h.sizes, "mixed");
-  // A query that sees no key has weights of 0 and sum 0: it gets 0.
-  const bool blind = h.keys == 0 || (args.boolean("causal") && h.queries > h.keys) || args.given("window");
-  const Expr divisor = blind ? where(eq(x(1), number(0)), number(1), x(1)) : x(1);
-  return {b.einsum(fmt::format("b q {} d, {} -> b q {} d", h.own, row, h.own), x(0) / divisor, Combine::None,
-                   {mixed, sum}, dtype, h.sizes)};
+  Attention attention;
+  attention.scale = args.given("scale") ? args.real("scale") : 1 / std::sqrt(features);
+  attention.causal = args.boolean("causal");
+  if (args.given("window")) attention.window = args.integer("window");
+  Values in;
+  for (const char* name : {"q", "k", "v"}) in.push_back(b.cast(args.value(name), dtype));
+  return {b.attention(attention, in, {"o", "lse"}).front()};
 }
 
 // cos or sin of position * theta^(-2 i / D), as a table [position, D / 2].
@@ -339,14 +287,15 @@ std::vector<OpDef> networks() {
               "query sees no later keys, where the last query stands at the last key. `window`: only keys "
               "less than that many "
               "positions away. A query that sees no key gives 0.",
-       .tier = Tier::Composite,
+       .tier = Tier::Explicit,
        .expand = expand_attention,
        .samples = {"attention(f32[2, 3, 2, 4], f32[2, 3, 2, 4], f32[2, 3, 2, 4])",
                    "attention(f32[1, 5, 4, 2], f32[1, 5, 2, 2], f32[1, 5, 2, 2], causal=true)",
                    "attention(f32[1, 2, 2, 4], f32[1, 5, 2, 4], f32[1, 5, 2, 3], causal=true, scale=0.3)",
                    "attention(f32[1, 6, 2, 2], f32[1, 6, 1, 2], f32[1, 6, 1, 2], causal=true, window=3)",
                    "attention(f32[1, 5, 1, 2], f32[1, 5, 1, 2], f32[1, 5, 1, 2], window=2)",
-                   "attention(f32[1, 4, 1, 2], f32[1, 2, 1, 2], f32[1, 2, 1, 2], causal=true)"}},
+                   "attention(f32[1, 4, 1, 2], f32[1, 2, 1, 2], f32[1, 2, 1, 2], causal=true)"},
+       .moves = "splits of keys and of features, which are gathered"},
       {.name = "rope",
        .params = "x, theta=10000.0, offset=0",
        .doc = "Rotary position embedding on `[batch, position, head, feature]`. Features `i` and `i + D/2` "

@@ -84,6 +84,16 @@ const Region kRegions[] = {
      R"(manual(rows, x, axes=[model], in=["[model, _]"], out=["[model, _]"]))",
      R"(reshape(reshape(sort(x, axis=1), shape=[4, 2, E]) * reshape(cast(1 + iota(shape=[4, 1, 1]), dtype="f32"), shape=[4, 1, 1]), shape=[8, E]))",
      ""},
+    {"AttentionByHeads", R"(
+  heads(x):
+    graph:
+      - q: reshape(x, shape=[1, 8, -1, 2])
+      - a: attention(q, q, q * 2, causal=true)
+      - y: reshape(a, shape=[8, -1]) * cast(1 + axis_index(model), dtype="f32")
+    returns: y)",
+     R"(manual(heads, x, axes=[model], in=["[_, model]"], out=["[_, model]"]))",
+     R"(reshape(reshape(attention(reshape(x, shape=[1, 8, 8, 2]), reshape(x, shape=[1, 8, 8, 2]), reshape(x * 2, shape=[1, 8, 8, 2]), causal=true), shape=[8, 4, 4]) * reshape(cast(1 + iota(shape=[4]), dtype="f32"), shape=[1, 4, 1]), shape=[8, E]))",
+     ""},
     {"ScanInside", R"(
   along(s, t):
     graph:

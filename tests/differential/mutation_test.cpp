@@ -106,6 +106,7 @@ class Breaker {
       layouts(graph, n, all);
       unmoved(graph, n, all);
       if (const auto* s = std::get_if<Sweep>(&node.op)) sweep(graph, *s, node, add);
+      if (const auto* a = std::get_if<Attention>(&node.op)) attention(*a, add);
       if (const auto* c = std::get_if<Collective>(&node.op)) collective(graph, node, *c, add);
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) loops(graph, node, *nest, add);
       if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
@@ -126,6 +127,7 @@ class Breaker {
  private:
   static std::string kind_of(const Node& node) {
     if (std::holds_alternative<Sweep>(node.op)) return "sweep";
+    if (std::holds_alternative<Attention>(node.op)) return "attention";
     const auto* c = std::get_if<Collective>(&node.op);
     if (c == nullptr) return "";
     return c->kind == Collective::Kind::Halo ? "halo" : c->kind == Collective::Kind::Permute ? "permute" : "";
@@ -205,6 +207,34 @@ class Breaker {
     changed = s;
     changed.count = s.count - 1;
     if (s.count > 1) add("one place fewer", changed);
+  }
+
+  template <class Add>
+  static void attention(const Attention& a, Add add) {
+    Attention changed = a;
+    changed.causal = !a.causal;
+    add(a.causal ? "sees what comes later" : "does not see what comes later", changed);
+    changed = a;
+    changed.scale = 2 * a.scale;
+    add("twice the scale", changed);
+    changed = a;
+    changed.window = a.window + 1;
+    add("another window", changed);
+    const auto lose = [&](Axes Attention::* axes, const char* what) {
+      changed = a;
+      (changed.*axes).clear();
+      if (changed != a) add(what, changed);
+    };
+    lose(&Attention::batch, "the whole batch on each device");
+    lose(&Attention::heads, "all heads on each device");
+    lose(&Attention::queries, "all queries on each device");
+    for (const auto& [one, other] :
+         {std::pair(&Attention::batch, &Attention::heads), std::pair(&Attention::batch, &Attention::queries),
+          std::pair(&Attention::heads, &Attention::queries)}) {
+      changed = a;
+      std::swap(changed.*one, changed.*other);
+      if (changed != a) add("other loops are split", changed);
+    }
   }
 
   template <class Add>
@@ -371,6 +401,24 @@ graph sweeps {
   output k = %k
   output o = %o
 })"));
+  all.push_back(sharded_subject("attention", R"(mesh {x=2, y=3}
+graph attention {
+  input %q: f32[2, 5, 4, 3]@[x, y, _, _]
+  input %k: f32[2, 6, 2, 3]@[x, _, _, _]
+  input %v: f32[2, 6, 2, 2]@[x, _, _, _]
+  input %l: f32[2, 5, 4]@[x, y, _]
+  input %e: f32[2, 5, 4]@[x, y, _]
+  input %g: f32[2, 5, 4, 2]@[x, y, _, _]
+  %o: f32[2, 5, 4, 2]@[x, y, _, _], %lse: f32[2, 5, 4]@[x, y, _] = attend(%q, %k, %v, scale=0.5, causal, window=2)
+  %h: f32[2, 5, 4, 2]@[_, y, x, _], %hse: f32[2, 5, 4]@[_, y, x] = attend(%q, %k, %v, scale=0.5)
+  %a: f32[2, 5, 4, 3]@[x, y, _, _], %b: f32[2, 6, 2, 3]@[x, _, _, _], %c: f32[2, 6, 2, 2]@[x, _, _, _] = attend_gradient(%q, %k, %v, %l, %e, %g, scale=0.5, causal)
+  output o = %o
+  output lse = %lse
+  output h = %h
+  output a = %a
+  output b = %b
+  output c = %c
+})"));
   return all;
 }
 
@@ -493,8 +541,8 @@ TEST(Mutation, BreaksAreNoticed) {
 // Each kind is judged by itself: they are few beside the loops, and would hide among them.
 TEST(Mutation, BreaksOfWhatMovesAreNoticed) {
   const std::map<std::string, Score> scores = scores_of(moving_subjects());
-  for (const auto& [kind, at_least] :
-       {std::pair("halo", 40), std::pair("permute", 30), std::pair("sweep", 20)}) {
+  for (const auto& [kind, at_least] : {std::pair("halo", 40), std::pair("permute", 30),
+                                       std::pair("sweep", 20), std::pair("attention", 15)}) {
     SCOPED_TRACE(kind);
     ASSERT_TRUE(scores.contains(kind));
     expect_noticed(scores.at(kind), at_least);

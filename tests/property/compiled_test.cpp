@@ -101,6 +101,26 @@ TEST(CompiledConvolutions, AgreeWithTheReference) {
   }
 }
 
+// Several blocks of keys and of queries, the last ones not full; features that fill no vector; few queries
+// per device; queries that see nothing.
+TEST(CompiledAttention, AgreesWithTheReference) {
+  const Graph graph = program_of(
+      {"attention(f32[1, 290, 4, 20], f32[1, 410, 2, 20], f32[1, 410, 2, 7], causal=true)",
+       "attention(f32[2, 70, 2, 64], f32[2, 70, 2, 64], f32[2, 70, 2, 64], causal=true)",
+       "attention(f32[1, 230, 2, 3], f32[1, 230, 2, 3], f32[1, 230, 2, 16], window=60)",
+       "attention(f32[1, 230, 2, 8], f32[1, 230, 2, 8], f32[1, 230, 2, 8], window=25, causal=true)",
+       "attention(f32[1, 50, 3, 4], f32[1, 21, 1, 4], f32[1, 21, 1, 4], causal=true, scale=0.7)",
+       "attention(f32[1, 9, 2, 130], f32[1, 40, 2, 130], f32[1, 40, 2, 130])",
+       "attention(bf16[1, 40, 2, 16], bf16[1, 40, 2, 16], bf16[1, 40, 2, 16], causal=true)"});
+  std::uint64_t seed = 0;
+  for (const std::vector<std::int64_t>& sizes : {std::vector<std::int64_t>{1}, {2}, {3}, {2, 2}, {2, 3}}) {
+    const Mesh mesh = testing::mesh_of(sizes);
+    testing::Random random(++seed);
+    EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh, {.jit = true}), "")
+        << "seed " << seed;
+  }
+}
+
 std::vector<std::size_t> firsts() {
   std::vector<std::size_t> all;
   for (std::size_t o = 0; o < op_table().size(); o += kOpsPerProgram) all.push_back(o);

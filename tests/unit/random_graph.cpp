@@ -108,7 +108,9 @@ class Generator {
 
   void add_node(int depth) {
     if (graph_.values.empty()) return add_nest();
-    switch (below(7)) {
+    switch (below(8)) {
+      case 7:
+        return add_attention();
       case 6:
         return add_sweep();
       case 0:
@@ -166,6 +168,22 @@ class Generator {
     if (collective.kind == Kind::AllToAll) collective.to = static_cast<std::int32_t>(below(4));
     const ValueId operand = any_value();
     graph_.nodes.push_back({collective, {operand}, {add_value(random_type())}, {}});
+  }
+
+  void add_attention() {
+    Attention attention;
+    attention.kind = static_cast<Attention::Kind>(below(2));
+    attention.scale = random_double(rng_);
+    attention.causal = chance(2);
+    if (chance(2)) attention.window = 1 + static_cast<std::int64_t>(below(9));
+    if (mesh_ != nullptr)
+      for (Axes* axes : {&attention.batch, &attention.heads, &attention.queries})
+        if (chance(2)) *axes = random_axes();
+    const bool forward = attention.kind == Attention::Kind::Mix;
+    Node node{std::move(attention), {}, {}, {}};
+    for (int n = forward ? 3 : 6; n > 0; --n) node.operands.push_back(any_value());
+    for (int n = forward ? 2 : 3; n > 0; --n) node.results.push_back(add_value(random_type()));
+    graph_.nodes.push_back(std::move(node));
   }
 
   void add_sweep() {
@@ -290,6 +308,7 @@ bool equal_op(const Op& a, const Op& b) {
     const auto& y = std::get<Sweep>(b);
     return x->kind == y.kind && x->dim == y.dim && x->reverse == y.reverse && x->count == y.count;
   }
+  if (const auto* x = std::get_if<Attention>(&a)) return *x == std::get<Attention>(b);
   const auto &x = std::get<Collective>(a), &y = std::get<Collective>(b);
   return x.kind == y.kind && x.axes == y.axes && x.combine == y.combine && x.dim == y.dim && x.to == y.to;
 }

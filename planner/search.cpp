@@ -14,7 +14,7 @@
 namespace shardc::planner {
 namespace {
 
-constexpr int kMostPrograms = 6;
+constexpr int kMostPrograms = 12;
 constexpr int kMostTightenings = 3;  // of the memory that choices may use, when their program needs more
 constexpr std::uint64_t kTightWork = 300'000'000;
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel

@@ -120,7 +120,7 @@ class Divider {
     Division division;
     double bytes = 0;
     double moving = 0;  // seconds to reshard
-    for (std::size_t k = 0; k < nest_.inputs.size(); ++k) division.operands.push_back(readable(k));
+    for (std::size_t k = 0; k < nest_.inputs.size(); ++k) division.operands.push_back(cheapest_form(k));
     widen_halos(division.operands);
     for (std::size_t k = 0; k < nest_.inputs.size(); ++k) {
       const Type& type = task_.graph[task_.node.operands[k]].type;
@@ -172,6 +172,20 @@ class Divider {
         if (!sharding.partial.empty()) made.pending = sharding.pending;
     }
     return made;
+  }
+
+  // What has to be moved anyway may be cut to what is read first, so that less of it moves.
+  Sharding cheapest_form(std::size_t k) {
+    Sharding near = readable(k);
+    const Sharding& present = task_.present[k];
+    if (near == present || !near.partial.empty() || task_.has_form(k, near)) return near;
+    Sharding cut = Sharding::replicated_of(present.dims.size());
+    for (std::size_t d = 0; d < present.dims.size(); ++d)
+      if (const Axes* limit = limit_of(k, d)) cut.dims[d] = held(k, d, *limit);
+    if (cut == near) return near;
+    const Type& type = task_.graph[task_.node.operands[k]].type;
+    const auto &whole = resharder_.route(type, present, near), &part = resharder_.route(type, present, cut);
+    return part && whole && part->seconds < whole->seconds * (1 - 1e-9) ? cut : near;
   }
 
   // The form nearest to the present one that the nest can read. An axis that has to leave a dimension moves

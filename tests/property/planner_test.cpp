@@ -207,7 +207,7 @@ TEST_P(Counted, WithLittleMemory) {
     selection = planner::select(formulation_, memory);
   }
   ASSERT_TRUE(selection.found());
-  expect_program_of(selection, 0.45, 0.25);  // messages of a few bytes, whose number the problem guesses
+  expect_program_of(selection, 0.27, 0.25);
 }
 
 INSTANTIATE_TEST_SUITE_P(

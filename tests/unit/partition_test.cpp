@@ -159,6 +159,12 @@ const Case kCases[] = {
       %b: f32[i=16]@[x] = sum[k=5](%a[i + k - 2] * %w[k])
       output b = %b)",
      "halo 16B"},
+    {"weights_are_cut_before_they_are_gathered", "{x=4, y=2}", R"(
+      input %a: f32[4096, 16]@[x, y]
+      input %w: f32[16, 32]@[_, x]
+      %b: f32[i=4096, j=32]@[x, _] = sum[k=16](%a[i, k] * %w[k, j])
+      output b = %b)",
+     "all_gather 512B, all_reduce 131072B"},
     {"window_of_several_hops", "{x=7}", R"(
       input %a: f32[15, 9]@[x, _]
       %b: f32[i=15, j=9]@[x, _] = sum[k=3](%a[i + 3*k - 3, j])

@@ -314,6 +314,29 @@ TEST(Symmetry, IsWhatPricesDoNotSee) {
   EXPECT_EQ(planner::renamings_of(mesh_of("a=2,b=2"), flat).size(), 1U);
 }
 
+// Ops that change nothing leave no trace in what a step costs.
+TEST_F(Choices, DoNotDependOnOpsThatDoNothing) {
+  const auto seconds = [&](const std::string& hidden) {
+    const std::string text =
+        "model: m\ndims: {B: 64, I: 32, H: 128, C: 10}\n"
+        "inputs: {x: 'f32[B, I]', labels: 'i32[B] < C'}\n"
+        "params: {w1: 'f32[I, H] = normal(0.1)', w2: 'f32[H, C] = normal(0.1)'}\n"
+        "graph:\n  - h: relu(linear(x, w1))\n  - g: " +
+        hidden +
+        "\n  - loss: cross_entropy(linear(g, w2), labels)\n"
+        "outputs: [loss]\ntrain: {loss: loss, optimizer: sgd(lr=0.1)}\n";
+    auto model = frontend::parse_model(text, "m.yaml");
+    EXPECT_TRUE(static_cast<bool>(model)) << render(model.error());
+    const Graph step = passes::fused_step(passes::prepare(model.value()).value());
+    return planner::select(planner::formulate(step, mesh_of("a=2,b=4"), nodes(8), {}).value(), 0).seconds();
+  };
+  const double plain = seconds("h * 2");
+  EXPECT_DOUBLE_EQ(seconds("reshape(h, [B, H]) * 2"), plain);
+  EXPECT_DOUBLE_EQ(seconds("transpose(transpose(h, [1, 0]), [1, 0]) * 2"), plain);
+  EXPECT_DOUBLE_EQ(seconds("(h + 0) * 2"), plain);
+  EXPECT_GT(seconds("exp(h) * 2"), plain);
+}
+
 TEST_F(Choices, KeepPins) {
   const Mesh mesh = mesh_of("a=2,b=4");
   const std::string name = step_[step_.args[0].value].name;

@@ -154,7 +154,8 @@ TEST(Check, ReportsAsJson) {
   const Finished run = shardc(Words{"check", "--json", scratch.file("check.json")} + kGpt);
   ASSERT_EQ(run.status, 0) << run;
   const nlohmann::json json = read_json(scratch.file("check.json"));
-  EXPECT_THAT(keys_of(json), UnorderedElementsAre("ok", "max_abs_error", "max_rel_error", "tensors"));
+  EXPECT_THAT(keys_of(json),
+              UnorderedElementsAre("ok", "max_abs_error", "max_rel_error", "tensors", "remarks"));
   EXPECT_EQ(json["ok"], true);
   EXPECT_LT(json["max_rel_error"].get<double>(), 1e-4);
   EXPECT_GT(json["max_rel_error"].get<double>(), 0);  // something was compared

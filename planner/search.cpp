@@ -44,7 +44,7 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
   const std::int64_t memory = cluster.device.memory;
   Selection free = select(trial.formulation, 0, {.to_beat = to_beat});
   trial.free_bound = trial.bound = free.bound;
-  trial.short_of_memory = memory > 0 && free.found() && free.bytes > memory;
+  trial.short_of_memory = memory > 0 && !(free.found() && free.bytes <= memory);
   if (!trial.short_of_memory)
     keep(trial, std::move(free));
   else if (free.bound < to_beat)
@@ -179,8 +179,8 @@ class Searcher {
 
   void ask(Trial& trial, double to_beat) const {
     trial.work = std::min(kMoreWork * trial.work, kMostWork);
-    Selection answer = select(trial.formulation, trial.short_of_memory ? cluster_.device.memory : 0,
-                              {.to_beat = to_beat, .work = trial.work});
+    Selection answer =
+        select(trial.formulation, cluster_.device.memory, {.to_beat = to_beat, .work = trial.work});
     const bool better = answer.found() && answer.seconds() < trial.selection.seconds();
     if (!feasible(trial) || better)
       keep(trial, std::move(answer));

@@ -103,7 +103,7 @@ TEST(CompiledConvolutions, AgreeWithTheReference) {
 
 // Several blocks of keys and of queries, the last ones not full; features that fill no vector; few queries
 // per device; queries that see nothing.
-TEST(CompiledAttention, AgreesWithTheReference) {
+TEST(SlowCompiledAttention, AgreesWithTheReference) {
   const Graph graph = program_of(
       {"attention(f32[1, 290, 4, 20], f32[1, 410, 2, 20], f32[1, 410, 2, 7], causal=true)",
        "attention(f32[2, 70, 2, 64], f32[2, 70, 2, 64], f32[2, 70, 2, 64], causal=true)",

@@ -170,18 +170,21 @@ class Searcher {
       if (open.empty()) return;
       std::vector<std::future<void>> running;
       for (const std::size_t t : open) {
+        work += trials_[t].work = std::min(kMoreWork * trials_[t].work, kMostWork);
         running.push_back(std::async(std::launch::async, [&, t] { ask(trials_[t], to_beat); }));
-        work += kMoreWork * trials_[t].work;
       }
       for (std::future<void>& one : running) one.get();
     }
   }
 
+  // Where memory was no limit, the bound goes on speaking of choices that need not fit: it also bounds more
+  // microbatches, which were not tried there.
   void ask(Trial& trial, double to_beat) const {
-    trial.work = std::min(kMoreWork * trial.work, kMostWork);
-    Selection answer =
-        select(trial.formulation, cluster_.device.memory, {.to_beat = to_beat, .work = trial.work});
-    const bool better = answer.found() && answer.seconds() < trial.selection.seconds();
+    const std::int64_t memory = cluster_.device.memory;
+    Selection answer = select(trial.formulation, trial.short_of_memory ? memory : 0,
+                              {.to_beat = to_beat, .work = trial.work});
+    const bool fits = memory == 0 || answer.bytes <= memory;
+    const bool better = answer.found() && fits && answer.seconds() < trial.selection.seconds();
     if (!feasible(trial) || better)
       keep(trial, std::move(answer));
     else

@@ -233,9 +233,9 @@ void Solver::begin_branching() {
 // What the two searches know of each other.
 void Solver::join_branching() {
   if (branching_->found()) {
-    const Wide before = cost_;
+    const bool news = !found_ || evaluate(problem_, *branching_->found()).cost < cost_;
     take(*branching_->found());
-    if (cost_ < before) local_->adopt(choice_of(*model_, assignment_));
+    if (news) local_->adopt(choice_of(*model_, assignment_));
   }
   branching_->lower_cutoff(target());
   note_bound(branching_->bound());

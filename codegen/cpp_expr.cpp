@@ -206,6 +206,9 @@ inline T shardc_min(T a, T b) {
   return ((a <= b) | (a != a)) ? a : b;
 }
 )"},
+    PreludeFunction{"shardc_steps", R"(// How many steps it takes to get from 0 to `to` or beyond.
+inline shardc_i64 shardc_steps(shardc_i64 to, shardc_i64 step) { return to > 0 ? (to + step - 1) / step : 0; }
+)"},
     PreludeFunction{"shardc_sigmoid",
                     R"(inline float shardc_sigmoid(float x) { return 1.0f / (1.0f + __builtin_expf(-x)); }
 )"},

@@ -126,9 +126,10 @@ class Level {
     const Storage& at = plan_.values[*value];
     const std::string type = cpp_type(v.type.dtype);
     std::string from;
+    const auto turn = turns_.find(value);
     switch (at.kind) {
       case Storage::Kind::Arena:
-        from = fmt::format("({}*)({} + {})", type, arena, at.offset);
+        from = turn != turns_.end() ? turn->second : fmt::format("({}*)({} + {})", type, arena, at.offset);
         break;
       case Storage::Kind::Arg:
         from = args[static_cast<std::size_t>(at.index)]();
@@ -326,22 +327,30 @@ class Level {
     const auto carried = static_cast<std::size_t>(repeat.carried),
                stacked = static_cast<std::size_t>(repeat.stacked);
     const std::string i = p_.unique("i");
+    const BufferPlan& inner = plan_.bodies.at(n);
     line(fmt::format("// {} times: {}", repeat.times, body.name));
+    std::map<std::size_t, Turns> turns;
+    for (std::int32_t k : inner.in_turns)
+      turns.emplace(k, begin_turns(n, node, repeat, static_cast<std::size_t>(k)));
     for (std::size_t k = 0; k < carried; ++k) {
+      if (turns.contains(k)) continue;
       const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
       if (a.kind == b.kind && a.offset == b.offset && a.index == b.index) continue;
       const std::string to = pointer(node.results[k]), from = pointer(node.operands[k]);
       copy(to, from, graph_[node.results[k]]);
     }
-    Level inside(p_, body, plan_.bodies.at(n), depth_ + 1);
+    Level inside(p_, body, inner, depth_ + 1);
     inside.arena = p_.unique("arena");
     inside.salt = p_.unique("salt");
     for (std::size_t k = 0; k < node.operands.size(); ++k) {
       const ValueId outer = k < carried ? node.results[k] : node.operands[k];
       const bool slices = k >= carried && k < carried + stacked;
       const Value& v = body[body.args[k].value];
-      inside.args.emplace_back(
-          [=, this, &v] { return slices ? slice(pointer(outer), i, v) : pointer(outer); });
+      if (const auto turn = turns.find(k); turn != turns.end())
+        inside.args.emplace_back([from = turn->second.from] { return from; });
+      else
+        inside.args.emplace_back(
+            [=, this, &v] { return slices ? slice(pointer(outer), i, v) : pointer(outer); });
     }
     for (std::size_t k = 0; k < node.results.size(); ++k) {
       const ValueId outer = node.results[k];
@@ -349,8 +358,13 @@ class Level {
       inside.outputs.emplace_back(
           [=, this, &v] { return k < carried ? pointer(outer) : slice(pointer(outer), i, v); });
     }
+    for (const auto& [k, turn] : turns) inside.turns_[body.outputs[k].value] = turn.to;
     inside.emit_nodes();
     for (std::size_t k = 0; k < carried; ++k) {
+      if (turns.contains(k)) {
+        inside.line(turns.at(k).next());
+        continue;
+      }
       const ValueId value = body.outputs[k].value;
       const Storage& at = inside.plan_.values[*value];
       const bool in_place = at.kind == Storage::Kind::Arg && at.index == static_cast<std::int32_t>(k);
@@ -367,6 +381,34 @@ class Level {
     line("}");
   }
 
+  // Pointers of a carry whose iterations write to two places in turns.
+  struct Turns {
+    std::string from, to, other;
+    std::string next() const { return fmt::format("{0} = {1}, {1} = {2}, {2} = {0};", from, to, other); }
+  };
+  Turns begin_turns(std::size_t n, const Node& node, const Repeat& repeat, std::size_t k) {
+    const ValueId out = repeat.body->outputs[k].value;
+    const Value& v = (*repeat.body)[out];
+    const std::string type = cpp_type(v.type.dtype);
+    const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
+    const bool joined = a.kind == b.kind && a.offset == b.offset && a.index == b.index;
+    const std::string to = pointer(node.results[k]);
+    std::string from = pointer(node.operands[k]);
+    const Turns turns{p_.unique(v.name + "_from"), p_.unique(v.name + "_to"), p_.unique(v.name + "_other")};
+    const std::string spare = fmt::format("({}*)({} + {})", type, arena,
+                                          plan_.body_offset.at(n) + plan_.bodies.at(n).values[*out].offset);
+    const bool odd =
+        repeat.times % 2 != 0;  // then the first iteration writes to the carry, as the last one does
+    if (joined && odd) {
+      copy(spare, from, v);
+      from = spare;
+    }
+    line(fmt::format("{0}* {1} = {2};", type, turns.from, from));
+    line(fmt::format("{0}* {1} = {2};", type, turns.to, odd ? to : spare));
+    line(fmt::format("{0}* {1} = {2};", type, turns.other, odd ? spare : to));
+    return turns;
+  }
+
   static std::string slice(const std::string& stack, const std::string& i, const Value& v) {
     return fmt::format("{} + {} * {}", stack, i, elements_of(local_shape(v.type.shape, v.sharding)));
   }
@@ -376,6 +418,7 @@ class Level {
   const BufferPlan& plan_;
   int depth_;
   std::vector<std::string> pointer_;
+  std::map<ValueId, std::string> turns_;  // variables that say where a carried value is made this time
   std::string body_, declarations_;
 };
 

@@ -17,7 +17,9 @@
 namespace shardc::codegen {
 namespace {
 
-constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectorise them by itself
+constexpr int kLanes = 8;               // of a max or min reduction; clang does not vectorise them by itself
+constexpr std::int64_t kUnrolled = 32;  // terms of a reduction that are written out within a vector loop
+constexpr std::int64_t kRow = 16;       // elements of an innermost loop that is worth a case of its own
 
 // where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
 struct Selector {
@@ -54,6 +56,8 @@ class LoopKernel {
       selected();
     else if (nest_.combine == Combine::None)
       plain();
+    else if (unrolls_all())
+      unrolled();
     else if (inner_is_reduced() || cpp_type(nest_.output.dtype) != cpp_type(result))
       reduced_inside();
     else
@@ -126,10 +130,31 @@ class LoopKernel {
     std::size_t best = loops_.back();
     for (std::size_t f : loops_)
       if (score(f) > score(best)) best = f;
+    if (const auto row = row_of_short_sums(best)) best = *row;
     std::erase(loops_, best);
     loops_.push_back(best);
     merge_inner();
   }
+
+  // Short sums over neighbours, as those of a pooling window, fill no vector: neighbouring results do.
+  std::optional<std::size_t> row_of_short_sums(std::size_t best) const {
+    if (!reduced(best) || nest_.factors[best].extent >= kLanes || !few_terms(loops_)) return std::nullopt;
+    for (std::size_t f : loops_)
+      if (!reduced(f) && nest_.output.stride[f] == 1 && nest_.factors[f].extent >= kRow) return f;
+    return std::nullopt;
+  }
+  // Have the reduced factors among these so few settings that they can be written out?
+  bool few_terms(const std::vector<std::size_t>& factors) const {
+    std::int64_t terms = 1;
+    for (std::size_t f : factors) {
+      if (!reduced(f)) continue;
+      if (!nest_.factors[f].length.empty()) return false;
+      terms *= std::min(nest_.factors[f].extent, kUnrolled + 1);
+      if (terms > kUnrolled) return false;
+    }
+    return true;
+  }
+  bool unrolls_all() const { return !loops_.empty() && !inner_is_reduced() && few_terms(loops_); }
 
   // Joins the two innermost loops while they walk memory as one: long loops vectorise better than short ones.
   void merge_inner() {
@@ -192,7 +217,7 @@ class LoopKernel {
     if (node.fn == Fn::Index) return global(static_cast<std::size_t>(node.index));
     const LocalAccess& access = nest_.inputs[static_cast<std::size_t>(node.index)];
     const std::string element = loaded(access.dtype, fmt::format("x{}[{}]", node.index, position(access)));
-    if (access.guards.empty()) return element;
+    if (access.guards.empty() || inside_) return element;
     std::vector<std::string> guards;
     for (const Guard& guard : access.guards) guards.push_back(guard_text(guard));
     return fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), element);
@@ -206,7 +231,7 @@ class LoopKernel {
 
   void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
   void open(std::size_t f, bool innermost = false) {
-    if (innermost && nest_.combine == Combine::None) line("#pragma clang loop vectorize(assume_safety)");
+    if (innermost) line("#pragma clang loop vectorize(assume_safety)");
     line(fmt::format("for (shardc_i64 {0} = 0; {0} < {1}; ++{0}) {{", var(f), count(f)));
     ++depth_;
   }
@@ -239,11 +264,124 @@ class LoopKernel {
   // -------------------------------------------------------------------------------------
 
   void plain() {
-    for (std::size_t f : loops_) open(f, f == loops_.back());
-    const CppExpr value = value_of(nest_.body);
-    for (const std::string& text : value.lines) line(text);
-    line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, value.kind, value.value)));
+    sweep([&] {
+      const CppExpr value = value_of(nest_.body);
+      for (const std::string& text : value.lines) line(text);
+      line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, value.kind, value.value)));
+    });
+  }
+
+  // Results in vectors, each the sum of few terms: those are written out.
+  void unrolled() {
+    const Kind kind = kind_of(nest_.output.dtype);
+    sweep([&] {
+      line(fmt::format("{} sum = {};", kind_type(), identity()));
+      const std::size_t depth = depth_;
+      for (std::size_t f : loops_) {
+        if (!reduced(f)) continue;
+        line("#pragma clang loop unroll(full)");
+        open(f);
+      }
+      accumulate("sum");
+      while (depth_ > depth) close();
+      line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, "sum")));
+    });
+  }
+
+  // --- rows of results
+  // ---------------------------------------------------------------------------------------
+
+  // Loops over the results, the last one in vectors. Where guards forbid few of a row's elements, those in
+  // the middle are computed without them.
+  void sweep(const std::function<void()>& statements) {
+    std::vector<std::size_t> outer;
+    for (std::size_t f : loops_)
+      if (!reduced(f)) outer.push_back(f);
+    const auto row = [&](const std::string& from, const std::string& to) {
+      if (outer.empty()) return statements();
+      line("#pragma clang loop vectorize(assume_safety)");
+      line(fmt::format("for (shardc_i64 {0} = {1}; {0} < {2}; ++{0}) {{", var(outer.back()), from, to));
+      ++depth_;
+      statements();
+      close();
+    };
+    for (std::size_t f : outer)
+      if (f != outer.back()) open(f);
+    if (outer.empty() || !has_inside(outer.back())) {
+      row("0", outer.empty() ? "" : count(outer.back()));
+    } else {
+      bound_inside(outer.back());
+      row("0", "from");
+      inside_ = true;
+      row("from", "to");
+      inside_ = false;
+      row("to", count(outer.back()));
+    }
     while (depth_ > 1) close();
+  }
+
+  bool has_inside(std::size_t row) const {
+    bool any = false, bounded = true;
+    for (const LocalAccess& input : nest_.inputs)
+      for (const Guard& guard : input.guards) {
+        any = true;
+        for (const Term& term : guard.index.terms) {
+          bounded = bounded && (*term.factor != row || term.coefficient > 0);
+          bounded = bounded && (!reduced(*term.factor) || nest_.factors[*term.factor].offset.empty());
+        }
+      }
+    return any && bounded && nest_.factors[row].extent >= kRow;
+  }
+
+  // What a guard's index is without the row's factor: its smallest and its largest value over all terms of a
+  // sum.
+  std::pair<std::string, std::string> range_without(const Guard& guard, std::size_t row) const {
+    std::int64_t least = guard.index.offset, most = least;
+    std::string rest;
+    for (const Term& term : guard.index.terms) {
+      const std::size_t f = *term.factor;
+      const std::int64_t last = term.coefficient * (nest_.factors[f].extent - 1);
+      if (reduced(f)) {
+        least += std::min<std::int64_t>(last, 0);
+        most += std::max<std::int64_t>(last, 0);
+      } else if (f != row) {
+        rest += fmt::format(" + {} * {}", term.coefficient, global(f));
+      } else if (!nest_.factors[f].offset.empty()) {
+        rest += fmt::format(" + {} * at{}", term.coefficient, f);
+      }
+    }
+    return {fmt::format("{}{}", least, rest), fmt::format("{}{}", most, rest)};
+  }
+
+  // Declares `from` and `to`: no guard refuses an element of the row between them.
+  void bound_inside(std::size_t row) {
+    std::vector<std::string> refused, from, to;
+    const auto once = [](std::vector<std::string>& list, const std::string& text) {
+      if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(text);
+    };
+    for (const LocalAccess& input : nest_.inputs)
+      for (const Guard& guard : input.guards) {
+        const auto [least, most] = range_without(guard, row);
+        std::int64_t step = 0;
+        for (const Term& term : guard.index.terms)
+          if (*term.factor == row) step += term.coefficient;
+        if (step == 0) {
+          once(refused, fmt::format("{} < 0", least));
+          once(refused, fmt::format("{} >= {}", most, guard.size));
+        } else {
+          once(from, fmt::format("shardc_steps(0 - ({}), {})", least, step));
+          once(to, fmt::format("shardc_steps({} - ({}), {})", guard.size, most, step));
+        }
+      }
+    line(fmt::format("shardc_i64 from = 0, to = {};", count(row)));
+    for (const std::string& bound : from)
+      line(fmt::format("from = shardc_max<shardc_i64>(from, {});", bound));
+    for (const std::string& bound : to) line(fmt::format("to = shardc_min<shardc_i64>(to, {});", bound));
+    line(fmt::format("if ({}) from = to = 0;", fmt::join(with(refused, "to <= from"), " || ")));
+  }
+  static std::vector<std::string> with(std::vector<std::string> list, const std::string& last) {
+    list.push_back(last);
+    return list;
   }
 
   // A scalar accumulator per element of the result.
@@ -317,17 +455,9 @@ class LoopKernel {
   // Gather and scatter: clears the result, then adds the one term that is not zero.
   void selected() {
     const Selector& s = *selector_;
-    std::vector<std::size_t> results;
-    for (std::size_t f = 0; f < nest_.factors.size(); ++f)
-      if (nest_.factors[f].in_output) results.push_back(f);
-    const std::vector<std::size_t> all = loops_;
-    const std::optional<Selector> saved = std::exchange(selector_, std::nullopt);
-    loops_ = results;
-    for (std::size_t f : results) open(f);
-    line(fmt::format("{} = 0;", y()));
-    while (depth_ > 1) close();
-    loops_ = all;
-    selector_ = saved;
+    const bool gathers = reduced(s.factor) && std::none_of(loops_.begin(), loops_.end(),
+                                                           [&](std::size_t f) { return reduced(f); });
+    if (!gathers) clear_selected();
 
     const auto& stride = nest_.inputs[s.operand].stride;
     std::size_t next = 0;
@@ -342,15 +472,35 @@ class LoopKernel {
         fmt::format("if (0 <= {0} && {0} < {1}) {{", var(s.factor),
                     factor.length.empty() ? fmt::format("{}", factor.extent) : fmt::format("n{}", s.factor)));
     ++depth_;
-    for (; next < loops_.size(); ++next) open(loops_[next]);
+    const std::size_t depth = depth_;
+    for (std::size_t i = next; i < loops_.size(); ++i) open(loops_[i], gathers && i + 1 == loops_.size());
     const CppExpr value = value_of(s.value);
     for (const std::string& text : value.lines) line(text);
     const Kind kind = kind_of(nest_.output.dtype);
-    const std::string sum =
-        fmt::format("{} + {}", loaded(nest_.output.dtype, y()),
-                    stored(kind == Kind::Float ? DType::F32 : DType::I64, value.kind, value.value));
+    const std::string term = stored(kind == Kind::Float ? DType::F32 : DType::I64, value.kind, value.value);
+    const std::string sum = gathers ? term : fmt::format("{} + {}", loaded(nest_.output.dtype, y()), term);
     line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, sum)));
+    while (depth_ > depth) close();
+    if (gathers) {  // what is not found is 0
+      --depth_;
+      line("} else {");
+      ++depth_;
+      for (; next < loops_.size(); ++next) open(loops_[next]);
+      line(fmt::format("{} = 0;", y()));
+    }
     while (depth_ > 1) close();
+  }
+  void clear_selected() {
+    std::vector<std::size_t> results;
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f)
+      if (nest_.factors[f].in_output) results.push_back(f);
+    const std::vector<std::size_t> all = std::exchange(loops_, results);
+    const std::optional<Selector> saved = std::exchange(selector_, std::nullopt);
+    for (std::size_t f : results) open(f);
+    line(fmt::format("{} = 0;", y()));
+    while (depth_ > 1) close();
+    loops_ = all;
+    selector_ = saved;
   }
 
   const LocalNest& nest_;
@@ -361,6 +511,7 @@ class LoopKernel {
   std::map<std::size_t, std::string> counted_;  // factor -> run-time count of a merged outer loop
   std::vector<bool> indexed_;                   // the body or a guard uses the global index
   bool salted_ = false;
+  bool inside_ = false;  // of all guards
   std::string body_;
   std::vector<std::string> extra_;
   std::size_t depth_ = 1;

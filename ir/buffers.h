@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "ir/graph.h"
@@ -30,6 +31,9 @@ struct BufferPlan {
   std::int64_t bytes = 0;                           // of this level's arena, bodies included
   std::map<std::size_t, BufferPlan> bodies;         // per Repeat node
   std::map<std::size_t, std::int64_t> body_offset;  // where a body's arena starts in this one
+  // Of a body: carries that are not copied after an iteration. Iterations write to the carry and to the
+  // value's place in the arena in turns, the last one to the carry, and read where the one before wrote.
+  std::set<std::int32_t> in_turns;
 };
 
 constexpr std::int64_t kBufferAlignment = 64;

@@ -28,8 +28,11 @@ class Level {
         made_(graph.values.size(), kNever),
         last_(graph.values.size(), 0),
         used_(graph.values.size(), false),
-        is_arg_(graph.values.size(), false) {
+        is_arg_(graph.values.size(), false),
+        in_turns_(graph.values.size(), false) {
     for (const Arg& arg : graph.args) is_arg_[*arg.value] = true;
+    for (std::int32_t i : plan.in_turns)
+      in_turns_[*graph.outputs.at(static_cast<std::size_t>(i)).value] = true;
   }
 
   std::string run() {
@@ -57,6 +60,7 @@ class Level {
   }
 
   bool live_at(std::size_t v, std::size_t n) const {
+    if (in_turns_[v]) return true;
     const bool begun = is_arg_[v] || (made_[v] != kNever && made_[v] <= n);
     return begun && used_[v] && last_[v] >= n;  // an argument that nobody reads may be overwritten at once
   }
@@ -121,7 +125,7 @@ class Level {
       for (std::size_t v = 0; v < graph_.values.size(); ++v) {
         if (v == result || !live_at(v, n) || !region(v).meets(here)) continue;
         const Region& there = region(v);
-        const bool dies = last_[v] == n && made_[v] != n;
+        const bool dies = last_[v] == n && made_[v] != n && !in_turns_[v];
         const bool same = there.from == here.from && there.to == here.to;
         if (dies && same && in_place(node, r, v)) continue;
         return fmt::format("node {} makes {} over {}", n, graph_.values[result].name, graph_.values[v].name);
@@ -151,6 +155,11 @@ class Level {
     for (std::int32_t i = 0; i < repeat.carried; ++i) {
       const Storage& made = plan.values[*body.outputs[static_cast<std::size_t>(i)].value];
       if (made.kind == Storage::Kind::Arg && made.index == i) continue;
+      if (plan.in_turns.contains(i)) {
+        if (made.kind != Storage::Kind::Arena || repeat.times == 0)
+          return fmt::format("carry {} has nothing to take turns with", i);
+        continue;
+      }
       for (std::int32_t j = i + 1; j < repeat.carried; ++j) {
         const Storage& later = plan.values[*body.outputs[static_cast<std::size_t>(j)].value];
         if (later.kind == Storage::Kind::Arg && later.index == i)
@@ -163,7 +172,7 @@ class Level {
   const Graph& graph_;
   const BufferPlan& plan_;
   std::vector<std::size_t> made_, last_;
-  std::vector<bool> used_, is_arg_;
+  std::vector<bool> used_, is_arg_, in_turns_;
   std::vector<Region> regions_;  // of every value
 };
 

@@ -66,7 +66,7 @@ class Planner {
     in_place();
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (const auto* repeat = std::get_if<Repeat>(&graph_.nodes[n].op)) {
-        plan_.bodies.emplace(n, Planner(*repeat->body, repeat).run());
+        plan_.bodies.emplace(n, plan_body(*repeat));
         carry_from_operand(n, *repeat);
       }
       if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
@@ -77,6 +77,21 @@ class Planner {
   }
 
  private:
+  // Carried values that are not made in the carry are copied there after each iteration, unless memory has
+  // room for them beside it all the time, which then takes turns with the carry.
+  static BufferPlan plan_body(const Repeat& repeat) {
+    BufferPlan plan = Planner(*repeat.body, &repeat).run();
+    std::set<std::int32_t> in_turns;
+    for (std::int32_t i = 0; i < repeat.carried && repeat.times > 0; ++i)
+      if (plan.values[*repeat.body->outputs[static_cast<std::size_t>(i)].value].kind == Storage::Kind::Arena)
+        in_turns.insert(i);
+    if (in_turns.empty()) return plan;
+    Planner other(*repeat.body, &repeat);
+    other.plan_.in_turns = in_turns;
+    BufferPlan turns = other.run();
+    return turns.bytes <= plan.bytes ? turns : plan;
+  }
+
   void settle(ValueId value, Storage storage) {
     plan_.values[*value] = storage;
     settled_[*value] = true;
@@ -91,6 +106,7 @@ class Planner {
       }
     }
     for (const Output& output : graph_.outputs) last_[*output.value] = graph_.nodes.size();
+    for (std::int32_t i : plan_.in_turns) first_[*graph_.outputs[static_cast<std::size_t>(i)].value] = 0;
   }
 
   // Outputs that may be made where they are wanted.

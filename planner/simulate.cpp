@@ -161,7 +161,7 @@ class Simulator {
     const auto carried = static_cast<std::size_t>(repeat.carried);
     Flows inner(body.values.size());
     for (std::size_t k = 0; k < node.operands.size(); ++k) {
-      if (k < carried && !same_place(plan.values[*node.operands[k]], plan.values[*node.results[k]])) {
+      if (k < carried && copies_operand(node, repeat, k, plan, inside)) {
         wait(network_.wait(flows[*node.operands[k]]));
         copy(graph[node.results[k]], record);
       }
@@ -182,12 +182,20 @@ class Simulator {
       flows[*node.results[k]] = inner[*body.outputs[k].value];
   }
 
+  // Carries in turns are read where they are, except where the first iteration writes.
+  static bool copies_operand(const Node& node, const Repeat& repeat, std::size_t k, const BufferPlan& plan,
+                             const BufferPlan& inside) {
+    const bool joined = same_place(plan.values[*node.operands[k]], plan.values[*node.results[k]]);
+    return inside.in_turns.contains(static_cast<std::int32_t>(k)) ? joined && repeat.times % 2 != 0 : !joined;
+  }
+
   // The carried values become the next iteration's arguments.
   void hand_on(const Graph& body, const BufferPlan& inside, std::size_t carried, Flows& inner, bool record) {
     for (std::size_t k = 0; k < carried; ++k) {
       const ValueId value = body.outputs[k].value;
       const Storage& at = inside.values[*value];
-      if (at.kind != Storage::Kind::Arg || at.index != static_cast<std::int32_t>(k)) {
+      const auto carry = static_cast<std::int32_t>(k);
+      if ((at.kind != Storage::Kind::Arg || at.index != carry) && !inside.in_turns.contains(carry)) {
         wait(network_.wait(inner[*value]));
         copy(body[value], record);
       }

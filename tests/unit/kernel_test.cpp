@@ -1,0 +1,87 @@
+// The loops that code generation writes: which forms they take. That they compute the right numbers is what
+// the differential and regression tests ask.
+#include "codegen/kernel.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "codegen/emit.h"
+#include "ir/text.h"
+#include "passes/buffers.h"
+
+namespace shardc {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+std::string source_of(const std::string& text) {
+  const Result<SpmdProgram> program = parse_program(text);
+  if (!program) ADD_FAILURE() << render(program.error());
+  return program ? codegen::emit(program.value(), passes::assign_buffers(program.value()), "") : "";
+}
+
+TEST(Kernels, TheMiddleOfAWideRowAsksNoGuard) {
+  const auto source = [](int n) {
+    return source_of(R"(mesh {x=1}
+graph stencil {
+  input %u: f32[4, )" +
+                     std::to_string(n) +
+                     R"(]@[_, _]
+  %v: f32[i=4, j=)" + std::to_string(n) +
+                     R"(]@[_, _] = %u[i, j + 1] + %u[i, j - 1]
+  output v = %v
+}
+)");
+  };
+  EXPECT_THAT(
+      source(40),
+      HasSubstr("from; i1 < to; ++i1) {\n      y[40 * i0 + i1] = (x0[40 * i0 + i1] + x1[40 * i0 + i1]);"));
+  EXPECT_THAT(source(12), Not(HasSubstr("from")));
+}
+
+TEST(Kernels, ShortSumsAreWrittenOutWithinALoopOverResults) {
+  const std::string source = source_of(R"(mesh {x=1}
+graph pool {
+  input %u: f32[4, 40]@[_, _]
+  %v: f32[i=4, j=20]@[_, _] = max[r=2](%u[i, 2*j + r])
+  output v = %v
+}
+)");
+  EXPECT_THAT(source, HasSubstr("i1 < 20"));
+  EXPECT_THAT(source, HasSubstr("#pragma clang loop unroll(full)"));
+  EXPECT_THAT(source, Not(HasSubstr("lane")));
+}
+
+TEST(Kernels, AGatherWritesEachElementOnce) {
+  const std::string source = source_of(R"(mesh {x=1}
+graph gather {
+  input %at: i32[7]@[_] < 11
+  input %u: f32[11, 4]@[_, _]
+  %v: f32[i=7, j=4]@[_, _] = sum[m=11](where(%at[i] == m, %u[m, j], 0.0))
+  output v = %v
+}
+)");
+  EXPECT_THAT(source, HasSubstr("y[4 * i0 + i1] = x1[i1 + 4 * i2];"));
+  EXPECT_THAT(source, Not(HasSubstr("y[4 * i0 + i1] +")));
+}
+
+// Two places in turns instead of a copy after each iteration, as long as that takes no memory.
+TEST(Kernels, CarriesTakeTurns) {
+  const std::string source = source_of(R"(mesh {x=1}
+graph sweeps {
+  input %z: f32[11, 13]@[_, _]
+  %end: f32[11, 13]@[_, _] = repeat 3 of once {
+    carried %once.u: f32[11, 13]@[_, _] = %z
+    %once.v: f32[i=11, j=13]@[_, _] = 0.5 * %once.u[i, j + 1] + %once.u[i + 1, j]
+    yield v = %once.v
+  }
+  output end = %end
+}
+)");
+  EXPECT_THAT(source, HasSubstr("once_v_from = once_v_to"));
+  EXPECT_THAT(source, Not(HasSubstr("memcpy")));
+}
+
+}  // namespace
+}  // namespace shardc

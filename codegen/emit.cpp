@@ -14,6 +14,7 @@
 #include "codegen/kernel.h"
 #include "codegen/sweep_kernel.h"
 #include "codegen/tables.h"
+#include "codegen/winograd.h"
 #include "ir/price.h"
 #include "ir/support/check.h"
 
@@ -72,7 +73,8 @@ struct Program {
 
   // The name of the function that runs this nest.
   std::string kernel(const LocalNest& nest, const Kernel& made) {
-    const bool product = made.body.find("shardc_gemm(") != std::string::npos;
+    const bool product = made.body.find("shardc_gemm(") != std::string::npos ||
+                         made.body.find("shardc_winograd(") != std::string::npos;
     return function(product                         ? "product"
                     : nest.combine == Combine::None ? "map"
                                                     : name_of(nest.combine),
@@ -535,7 +537,7 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       "\"shardc_rt.h\"\n\nnamespace {{\n\n",
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
-  const std::string kernels = attention_prelude(step) + p.kernel_text;
+  const std::string kernels = attention_prelude(step) + winograd_prelude(p.kernel_text) + p.kernel_text;
   const std::string prelude = prelude_for(kernels + step);
   out += prelude + (prelude.empty() ? "" : "\n") + kernels + p.tables.number_text() + step + p.tables.text();
   const std::string groups = p.tables.groups();

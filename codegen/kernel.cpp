@@ -12,6 +12,7 @@
 #include "codegen/cpp_expr.h"
 #include "codegen/matrix_kernel.h"
 #include "codegen/packed_product.h"
+#include "codegen/winograd.h"
 #include "ir/support/check.h"
 
 namespace shardc::codegen {
@@ -523,6 +524,7 @@ Kernel make_kernel(const LocalNest& nest) {
   // Of a window, what lies in memory as a matrix is at most a sliver.
   const bool window = std::any_of(nest.inputs.begin(), nest.inputs.end(),
                                   [&](const LocalAccess& access) { return is_window(nest, access); });
+  if (std::optional<Kernel> product = winograd_product(nest)) return *product;
   for (const bool packs : {window, !window})
     if (std::optional<Kernel> product = packs ? packed_product(nest) : matrix_kernel(nest)) return *product;
   return LoopKernel(nest).make();

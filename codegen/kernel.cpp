@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "codegen/cpp_expr.h"
+#include "codegen/inside.h"
 #include "codegen/matrix_kernel.h"
 #include "codegen/packed_product.h"
 #include "codegen/winograd.h"
@@ -20,7 +21,6 @@ namespace {
 
 constexpr int kLanes = 8;               // of a max or min reduction; clang does not vectorise them by itself
 constexpr std::int64_t kUnrolled = 32;  // terms of a reduction that are written out within a vector loop
-constexpr std::int64_t kRow = 16;       // elements of an innermost loop that is worth a case of its own
 
 // where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
 struct Selector {
@@ -308,10 +308,12 @@ class LoopKernel {
     };
     for (std::size_t f : outer)
       if (f != outer.back()) open(f);
-    if (outer.empty() || !has_inside(outer.back())) {
+    const std::vector<std::string> bounds =
+        outer.empty() ? std::vector<std::string>{} : middle_of(outer.back());
+    if (bounds.empty()) {
       row("0", outer.empty() ? "" : count(outer.back()));
     } else {
-      bound_inside(outer.back());
+      for (const std::string& bound : bounds) line(bound);
       row("0", "from");
       inside_ = true;
       row("from", "to");
@@ -321,68 +323,13 @@ class LoopKernel {
     while (depth_ > 1) close();
   }
 
-  bool has_inside(std::size_t row) const {
-    bool any = false, bounded = true;
+  std::vector<std::string> middle_of(std::size_t f) const {
+    std::vector<Guard> guards;
     for (const LocalAccess& input : nest_.inputs)
-      for (const Guard& guard : input.guards) {
-        any = true;
-        for (const Term& term : guard.index.terms) {
-          bounded = bounded && (*term.factor != row || term.coefficient > 0);
-          bounded = bounded && (!reduced(*term.factor) || nest_.factors[*term.factor].offset.empty());
-        }
-      }
-    return any && bounded && nest_.factors[row].extent >= kRow;
-  }
-
-  // What a guard's index is without the row's factor: its smallest and its largest value over all terms of a
-  // sum.
-  std::pair<std::string, std::string> range_without(const Guard& guard, std::size_t row) const {
-    std::int64_t least = guard.index.offset, most = least;
-    std::string rest;
-    for (const Term& term : guard.index.terms) {
-      const std::size_t f = *term.factor;
-      const std::int64_t last = term.coefficient * (nest_.factors[f].extent - 1);
-      if (reduced(f)) {
-        least += std::min<std::int64_t>(last, 0);
-        most += std::max<std::int64_t>(last, 0);
-      } else if (f != row) {
-        rest += fmt::format(" + {} * {}", term.coefficient, global(f));
-      } else if (!nest_.factors[f].offset.empty()) {
-        rest += fmt::format(" + {} * at{}", term.coefficient, f);
-      }
-    }
-    return {fmt::format("{}{}", least, rest), fmt::format("{}{}", most, rest)};
-  }
-
-  // Declares `from` and `to`: no guard refuses an element of the row between them.
-  void bound_inside(std::size_t row) {
-    std::vector<std::string> refused, from, to;
-    const auto once = [](std::vector<std::string>& list, const std::string& text) {
-      if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(text);
-    };
-    for (const LocalAccess& input : nest_.inputs)
-      for (const Guard& guard : input.guards) {
-        const auto [least, most] = range_without(guard, row);
-        std::int64_t step = 0;
-        for (const Term& term : guard.index.terms)
-          if (*term.factor == row) step += term.coefficient;
-        if (step == 0) {
-          once(refused, fmt::format("{} < 0", least));
-          once(refused, fmt::format("{} >= {}", most, guard.size));
-        } else {
-          once(from, fmt::format("shardc_steps(0 - ({}), {})", least, step));
-          once(to, fmt::format("shardc_steps({} - ({}), {})", guard.size, most, step));
-        }
-      }
-    line(fmt::format("shardc_i64 from = 0, to = {};", count(row)));
-    for (const std::string& bound : from)
-      line(fmt::format("from = shardc_max<shardc_i64>(from, {});", bound));
-    for (const std::string& bound : to) line(fmt::format("to = shardc_min<shardc_i64>(to, {});", bound));
-    line(fmt::format("if ({}) from = to = 0;", fmt::join(with(refused, "to <= from"), " || ")));
-  }
-  static std::vector<std::string> with(std::vector<std::string> list, const std::string& last) {
-    list.push_back(last);
-    return list;
+      guards.insert(guards.end(), input.guards.begin(), input.guards.end());
+    return bound_inside(
+        nest_, guards,
+        {f, count(f), [&](std::size_t g) { return global(g); }, [&](std::size_t g) { return reduced(g); }});
   }
 
   // A scalar accumulator per element of the result.

@@ -5,11 +5,14 @@
 
 #include <algorithm>
 
+#include "codegen/inside.h"
+
 namespace shardc::codegen {
 namespace {
 
 constexpr std::int64_t kMostScratch = 1 << 20;  // floats: 4 MiB per rank, about what stays in a cache
 constexpr std::int64_t kSmallest = 4096;        // multiply-adds
+constexpr std::int64_t kWide = 128;             // rows or columns for which a product is fast
 constexpr std::int64_t kGain = 4;               // multiply-adds per element that is copied
 
 using Group = std::vector<std::size_t>;  // factors that are walked as one dimension, major to minor
@@ -80,9 +83,12 @@ class Packer {
     for (std::size_t f : group) n *= extent(f);
     return n;
   }
+  // What is copied, of what does not lie in memory as a matrix.
   std::int64_t scratch() const {
     const std::int64_t m = count(rows_), n = count(columns_), k = count(inner_);
-    return m * k + k * n + m * n;
+    return (as_it_lies(nest_.inputs[0], "", rows_, inner_) ? 0 : m * k) +
+           (as_it_lies(nest_.inputs[1], "", inner_, columns_) ? 0 : k * n) +
+           (as_it_lies(nest_.output, "", rows_, columns_) ? 0 : m * n);
   }
 
   bool gains() const {
@@ -95,21 +101,27 @@ class Packer {
       if (group->size() < 2 || as_it_lies(nest_.output, "y", rows_, columns_)) continue;
       const std::size_t major = group->front();
       group->erase(group->begin());
-      if (gains() && as_it_lies(nest_.output, "y", rows_, columns_))
+      if (count(*group) >= kWide && gains() && as_it_lies(nest_.output, "y", rows_, columns_))
         loops_.push_back(major);
       else
         group->insert(group->begin(), major);
     }
   }
 
-  // The major factor of the largest dimension becomes a loop around the product.
+  // A major factor becomes a loop around the product: of results, while they stay wide, or of the largest dimension.
   bool loosen() {
-    Group* largest = nullptr;
-    for (Group* group : {&rows_, &columns_, &inner_})
-      if (group->size() > 1 && (largest == nullptr || count(*group) > count(*largest))) largest = group;
-    if (largest == nullptr) return false;
-    loops_.push_back(largest->front());
-    largest->erase(largest->begin());
+    Group* chosen = nullptr;
+    for (Group* group : {&rows_, &columns_, &inner_}) {
+      if (group->size() < 2) continue;
+      const auto rank = [&](const Group* g) {
+        const bool wide = g != &inner_ && count(*g) / extent(g->front()) >= kWide;
+        return std::pair(wide, count(*g));
+      };
+      if (chosen == nullptr || rank(group) > rank(chosen)) chosen = group;
+    }
+    if (chosen == nullptr) return false;
+    loops_.push_back(chosen->front());
+    chosen->erase(chosen->begin());
     return true;
   }
 
@@ -146,8 +158,9 @@ class Packer {
   // Copied to scratch memory; along memory where that goes along one of the dimensions.
   Matrix copied(std::size_t input, const Group& outer, const Group& inner) {
     const LocalAccess& access = nest_.inputs[input];
-    const auto along = [&](const Group& group) {  // how far the innermost loop goes
-      return access.stride[group.back()] == 1 ? extent(group.back()) : 0;
+    const auto along = [&](const Group& group) {  // how far the innermost loop goes, in dense steps
+      const std::int64_t stride = access.stride[group.back()];
+      return stride >= 1 && stride <= 4 ? extent(group.back()) / stride : 0;
     };
     const bool transposed = along(outer) > along(inner);
     const Group &slow = transposed ? inner : outer, &fast = transposed ? outer : inner;
@@ -156,10 +169,32 @@ class Packer {
     used_ += count(outer) * count(inner);
     Group all = slow;
     all.insert(all.end(), fast.begin(), fast.end());
-    open_all(all, /*vectorize=*/true);
-    line(fmt::format("{}[{}] = {};", name, packed_position(all), element(input)));
-    close(all.size());
+    copy(input, name, all);
     return {name, transposed, count(fast)};
+  }
+
+  void copy(std::size_t input, const std::string& name, const Group& all) {
+    const std::size_t row = all.back();
+    const std::string target = fmt::format("{}[{}]", name, packed_position(all)),
+                      count = fmt::format("{}", extent(row));
+    const auto sweep = [&](const std::string& from, const std::string& to, bool inside) {
+      line("#pragma clang loop vectorize(assume_safety)");
+      line(fmt::format("for (shardc_i64 i{0} = {1}; i{0} < {2}; ++i{0})", row, from, to));
+      line(fmt::format("  {} = {};", target, element(input, inside)));
+    };
+    open_all({all.begin(), all.end() - 1});
+    const std::vector<std::string> bounds = bound_inside(
+        nest_, nest_.inputs[input].guards,
+        {row, count, [&](std::size_t f) { return global(f); }, [](std::size_t) { return false; }});
+    if (bounds.empty()) {
+      sweep("0", count, false);
+    } else {
+      for (const std::string& bound : bounds) line(bound);
+      sweep("0", "from", false);
+      sweep("from", "to", true);
+      sweep("to", count, false);
+    }
+    close(all.size() - 1);
   }
 
   // Of a packed matrix whose dimensions are these factors.
@@ -187,20 +222,23 @@ class Packer {
     return all;
   }
 
-  std::string element(std::size_t input) {
+  std::string global(std::size_t f) {
+    const LocalFactor& factor = nest_.factors[f];
+    const bool loops = factor.extent > 1 || !factor.length.empty();
+    if (factor.offset.empty()) return loops ? fmt::format("i{}", f) : "0";
+    need(fmt::format("at{}", f), factor.offset);
+    return loops ? fmt::format("(i{0} + at{0})", f) : fmt::format("at{}", f);
+  }
+
+  std::string element(std::size_t input, bool inside) {
     const LocalAccess& access = nest_.inputs[input];
     const std::string load = fmt::format("x{}[{}]", input, position(access, everything()));
+    if (inside) return load;
     std::vector<std::string> guards;
     for (const Guard& guard : access.guards) {
       std::string index = fmt::format("{}", guard.index.offset);
-      for (const Term& term : guard.index.terms) {
-        const LocalFactor& factor = nest_.factors[*term.factor];
-        if (factor.extent > 1 || !factor.length.empty())
-          index += fmt::format(" + {} * i{}", term.coefficient, *term.factor);
-        if (factor.offset.empty()) continue;
-        index += fmt::format(" + {} * at{}", term.coefficient, *term.factor);
-        need(fmt::format("at{}", *term.factor), factor.offset);
-      }
+      for (const Term& term : guard.index.terms)
+        index += fmt::format(" + {} * {}", term.coefficient, global(*term.factor));
       guards.push_back(fmt::format("(shardc_u64)({}) < {}ul", index, guard.size));
     }
     return guards.empty() ? load : fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), load);
@@ -226,11 +264,8 @@ class Packer {
     line(fmt::format("for (shardc_i64 i{0} = 0; i{0} < {1}; ++i{0}) {{", f, most));
     ++depth_;
   }
-  void open_all(const Group& group, bool vectorize) {
-    for (std::size_t f : group) {
-      if (vectorize && f == group.back()) line("#pragma clang loop vectorize(assume_safety)");
-      open(f);
-    }
+  void open_all(const Group& group) {
+    for (std::size_t f : group) open(f);
   }
   void close(std::size_t loops) {
     for (; loops > 0; --loops) {
@@ -256,7 +291,7 @@ class Packer {
     if (clears) clear(outside);
     if (!a && !depends_on_loops(0)) a = copied(0, rows_, inner_);
     if (!b && !depends_on_loops(1)) b = copied(1, inner_, columns_);
-    open_all(loops_, false);
+    open_all(loops_);
     if (!a) a = copied(0, rows_, inner_);
     if (!b) b = copied(1, inner_, columns_);
     const bool direct = y.has_value();
@@ -279,7 +314,7 @@ class Packer {
   void clear(const Group& outside) {
     Group all = outside;
     for (const Group* group : {&rows_, &columns_}) all.insert(all.end(), group->begin(), group->end());
-    open_all(all, false);
+    open_all(all);
     line(fmt::format("y[{}] = 0;", position(nest_.output, all)));
     close(all.size());
   }
@@ -301,7 +336,7 @@ class Packer {
   void unpack(bool adds) {
     Group all = rows_;
     all.insert(all.end(), columns_.begin(), columns_.end());
-    open_all(all, false);
+    open_all(all);
     Group place = loops_;
     place.insert(place.end(), all.begin(), all.end());
     line(fmt::format("y[{}] {} made[{}];", position(nest_.output, place), adds ? "+=" : "=",

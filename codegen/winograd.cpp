@@ -15,7 +15,7 @@ constexpr std::int64_t kMostScratch = 6 << 20;  // floats: 24 MiB per rank
 constexpr std::int64_t kTiles = 160;            // as many columns are enough for a product to be fast
 
 // What moving an element into or out of the sixteen matrices costs, in multiply-adds.
-constexpr std::int64_t kKernelCost = 24, kTileCost = 12, kWindowCost = 4;
+constexpr std::int64_t kKernelCost = 45, kTileCost = 28, kWindowCost = 16;
 
 using Group = std::vector<std::size_t>;
 

@@ -109,6 +109,13 @@ class Planner {
     for (std::int32_t i : plan_.in_turns) first_[*graph_.outputs[static_cast<std::size_t>(i)].value] = 0;
   }
 
+  // Its place changes from iteration to iteration: nothing else may be made there.
+  bool in_turns(ValueId value) const {
+    return std::any_of(plan_.in_turns.begin(), plan_.in_turns.end(), [&](std::int32_t i) {
+      return graph_.outputs[static_cast<std::size_t>(i)].value == value;
+    });
+  }
+
   // Outputs that may be made where they are wanted.
   void in_place() {
     for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
@@ -154,7 +161,8 @@ class Planner {
     for (std::size_t i = 0; i < static_cast<std::size_t>(repeat.carried); ++i) {
       const ValueId from = node.operands[i], to = node.results[i];
       const bool once = std::count(node.operands.begin(), node.operands.end(), from) == 1;
-      if (settled_[*to] || settled_[*from] || last_[*from] != n || !once || joined_.count(*from) != 0)
+      if (settled_[*to] || settled_[*from] || last_[*from] != n || !once || joined_.count(*from) != 0 ||
+          in_turns(to))
         continue;
       joined_[*to] = *from;
     }
@@ -163,7 +171,7 @@ class Planner {
   // An all-reduce works in place: its operand, if nothing else reads it, is made where the result belongs.
   void reduce_in_place(std::size_t n) {
     const ValueId from = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
-    if (settled_[*from] || last_[*from] != n || graph_[from].type != graph_[to].type) return;
+    if (settled_[*from] || last_[*from] != n || graph_[from].type != graph_[to].type || in_turns(to)) return;
     if (!settled_[*to])
       joined_[*to] = *from;
     else if (plan_.values[*to].kind == Storage::Kind::Output)

@@ -2,6 +2,7 @@
 // the differential and regression tests ask.
 #include "codegen/kernel.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -81,6 +82,26 @@ graph sweeps {
 )");
   EXPECT_THAT(source, HasSubstr("once_v_from = once_v_to"));
   EXPECT_THAT(source, Not(HasSubstr("memcpy")));
+}
+
+std::string convolution(int channels, int stride, const std::string& tap) {
+  return source_of(fmt::format(R"(mesh {{x=1}}
+graph convolution {{
+  input %x: f32[4, {0}, 40, 40]@[_, _, _, _]
+  input %k: f32[{0}, {0}, 3, 3]@[_, _, _, _]
+  %y: f32[n=4, o={0}, h=20, w=20]@[_, _, _, _] = sum[i={0}, r=3, s=3](%x[n, i, {1}*h {2}r + 2, w + s] * %k[o, i, r, s])
+  output y = %y
+}}
+)",
+                               channels, stride, tap));
+}
+
+TEST(Kernels, WindowsOfNineAreFilteredInTilesWhereThatGains) {
+  const auto is_filtered = HasSubstr("shardc_winograd(windows");
+  EXPECT_THAT(convolution(32, 1, "+ "), is_filtered);
+  EXPECT_THAT(convolution(32, 1, "- "), is_filtered);
+  EXPECT_THAT(convolution(32, 2, "+ "), Not(is_filtered));
+  EXPECT_THAT(convolution(4, 1, "+ "), Not(is_filtered));
 }
 
 }  // namespace

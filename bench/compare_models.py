@@ -323,6 +323,11 @@ def maker_of(which, work):
         return {"torch": torch_gpt, "jax": jax_gpt}[which](work.about, name.endswith("train"))
     if name.startswith("resnet"):
         return {"torch": torch_resnet, "jax": jax_resnet}[which](work.about)
+    if name.startswith(("llama-tiny", "vit-tiny")):
+        import compare_small
+
+        kind = name.split("-")[0]
+        return getattr(compare_small, f"{which}_{kind}")(*([jax_attention_of] if which == "jax" else []))
     raise SystemExit(f"{name} is not written for {which}")
 
 

@@ -32,7 +32,7 @@ OWNERS = [  # who may include a library's headers
     (r"llvm/", r"codegen/(clang|jit)\.cpp", "LLVM stays behind codegen's small interfaces"),
     (r"yaml-cpp/", r"frontend/.*", "only the frontend knows the syntax of files"),
     (r"glpk\.h", r"planner/.*", "only the planner solves programs"),
-    (r"(mpi|cblas)\.h", r"(runtime|tests)/.*", "only the runtime talks to MPI and BLAS"),
+    (r"(mpi|cblas)\.h", r"(runtime|tests|bench)/.*", "of the product, only the runtime talks to MPI and BLAS"),
     (r"zlib\.h", r"(runtime|tests)/.*|planner/solve/read\.cpp", "the runtime and one reader know compressed files"),
     (r"CLI/", r"(tools|runtime)/.*", "command lines belong to programs"),
 ]

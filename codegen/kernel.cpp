@@ -123,6 +123,7 @@ class LoopKernel {
     if (selector_) {  // loops that find the index, then the looked-up factor (no loop), then the others
       std::erase(loops_, selector_->factor);
       const auto& stride = nest_.inputs[selector_->operand].stride;
+      std::stable_partition(loops_.begin(), loops_.end(), [&](std::size_t f) { return !reduced(f); });
       std::stable_partition(loops_.begin(), loops_.end(), [&](std::size_t f) { return stride[f] != 0; });
       return;
     }
@@ -400,16 +401,52 @@ class LoopKernel {
     while (depth_ > 1) close();
   }
 
-  // Gather and scatter: clears the result, then adds the one term that is not zero.
+  // Gather and scatter: the one term that is not zero is written, or added to the result, which is cleared
+  // first where it cannot be summed up in a register.
   void selected() {
     const Selector& s = *selector_;
-    const bool gathers = reduced(s.factor) && std::none_of(loops_.begin(), loops_.end(),
-                                                           [&](std::size_t f) { return reduced(f); });
-    if (!gathers) clear_selected();
-
+    const auto sum = std::find_if(loops_.begin(), loops_.end(), [&](std::size_t f) { return reduced(f); });
+    const bool gathers = reduced(s.factor) && sum == loops_.end();
     const auto& stride = nest_.inputs[s.operand].stride;
-    std::size_t next = 0;
-    for (; next < loops_.size() && stride[loops_[next]] != 0; ++next) open(loops_[next]);
+    const bool sums = reduced(s.factor) && !gathers && stride[*sum] != 0 &&
+                      cpp_type(nest_.output.dtype) == kind_type() &&
+                      std::all_of(sum, loops_.end(), [&](std::size_t f) { return reduced(f); });
+    if (!gathers && !sums) clear_selected();
+
+    std::size_t next = 0, depth_of_sum = 0;
+    const auto open_next = [&] {
+      const std::size_t f = loops_[next++];
+      if (sums && f == *sum) {
+        depth_of_sum = depth_;
+        line(fmt::format("{} sum = 0;", kind_type()));
+      }
+      open(f, gathers && next == loops_.size() && stride[f] == 0);
+    };
+    while (next < loops_.size() && stride[loops_[next]] != 0) open_next();
+    find_selected();
+    const std::size_t depth = depth_, first = next;
+    while (next < loops_.size()) open_next();
+    const CppExpr value = value_of(s.value);
+    for (const std::string& text : value.lines) line(text);
+    const Kind kind = kind_of(nest_.output.dtype);
+    const std::string term = stored(kind == Kind::Float ? DType::F32 : DType::I64, value.kind, value.value);
+    if (sums) {
+      line(fmt::format("sum = sum + {};", term));
+      while (depth_ > depth_of_sum) close();
+      line(fmt::format("{} = sum;", y()));
+    } else {
+      const std::string all = gathers ? term : fmt::format("{} + {}", loaded(nest_.output.dtype, y()), term);
+      line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, all)));
+    }
+    if (gathers) {
+      while (depth_ > depth) close();
+      not_selected(first);
+    }
+    while (depth_ > 1) close();
+  }
+  // Opens the block that runs where the index is one of the factor's.
+  void find_selected() {
+    const Selector& s = *selector_;
     const LocalFactor& factor = nest_.factors[s.factor];
     line(fmt::format("const shardc_i64 selected = {};",
                      loaded(nest_.inputs[s.operand].dtype,
@@ -420,23 +457,14 @@ class LoopKernel {
         fmt::format("if (0 <= {0} && {0} < {1}) {{", var(s.factor),
                     factor.length.empty() ? fmt::format("{}", factor.extent) : fmt::format("n{}", s.factor)));
     ++depth_;
-    const std::size_t depth = depth_;
-    for (std::size_t i = next; i < loops_.size(); ++i) open(loops_[i], gathers && i + 1 == loops_.size());
-    const CppExpr value = value_of(s.value);
-    for (const std::string& text : value.lines) line(text);
-    const Kind kind = kind_of(nest_.output.dtype);
-    const std::string term = stored(kind == Kind::Float ? DType::F32 : DType::I64, value.kind, value.value);
-    const std::string sum = gathers ? term : fmt::format("{} + {}", loaded(nest_.output.dtype, y()), term);
-    line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, sum)));
-    while (depth_ > depth) close();
-    if (gathers) {  // what is not found is 0
-      --depth_;
-      line("} else {");
-      ++depth_;
-      for (; next < loops_.size(); ++next) open(loops_[next]);
-      line(fmt::format("{} = 0;", y()));
-    }
-    while (depth_ > 1) close();
+  }
+  // What is not found is 0.
+  void not_selected(std::size_t next) {
+    --depth_;
+    line("} else {");
+    ++depth_;
+    for (; next < loops_.size(); ++next) open(loops_[next]);
+    line(fmt::format("{} = 0;", y()));
   }
   void clear_selected() {
     std::vector<std::size_t> results;

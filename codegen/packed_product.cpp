@@ -108,7 +108,8 @@ class Packer {
     }
   }
 
-  // A major factor becomes a loop around the product: of results, while they stay wide, or of the largest dimension.
+  // A major factor becomes a loop around the product: of results, while they stay wide, or of the largest
+  // dimension.
   bool loosen() {
     Group* chosen = nullptr;
     for (Group* group : {&rows_, &columns_, &inner_}) {

@@ -17,8 +17,32 @@ constexpr std::size_t kMostOperands = 10;
 
 struct Producer {
   LoopNest nest;
-  std::vector<ValueId> operands;  // in the new graph
+  std::vector<ValueId> operands;   // in the new graph
+  std::optional<FactorId> lookup;  // of a gather: the factor that an index decides
 };
+
+// Elements that indices decide, or multiples of them, sum[f](where(at[...] == f, x[..., f], 0)): the factor
+// f.
+std::optional<FactorId> lookup_of(const LoopNest& nest) {
+  const Expr& e = nest.body;
+  if (nest.combine != Combine::Sum || e->fn != Fn::Where || !is_zero(e->args[2])) return std::nullopt;
+  if (e->args[0]->fn != Fn::Eq) return std::nullopt;
+  Expr load = e->args[0]->args[0], index = e->args[0]->args[1];
+  if (load->fn == Fn::Index) std::swap(load, index);
+  if (load->fn != Fn::Load || index->fn != Fn::Index) return std::nullopt;
+  const FactorId lookup(static_cast<std::size_t>(index->index));
+  for (std::size_t f = 0; f < nest.factors.size(); ++f)
+    if (nest.in_output(FactorId(f)) == (lookup == FactorId(f))) return std::nullopt;
+  return lookup;
+}
+
+// Is a term of a sum this operand, or a multiple of it?
+bool is_linear(const Expr& body, std::int32_t operand) {
+  const auto is_it = [&](const Expr& e) { return e->fn == Fn::Load && e->index == operand; };
+  if (is_it(body)) return true;
+  return body->fn == Fn::Mul && ((is_it(body->args[0]) && !loads(body->args[1], operand)) ||
+                                 (is_it(body->args[1]) && !loads(body->args[0], operand)));
+}
 
 // What storing to this type and loading again does to a value.
 Expr stored(const Expr& body, DType dtype, const std::vector<Kind>& operands) {
@@ -128,7 +152,9 @@ class Fuser {
       const ValueId old = node.operands[k];
       std::optional<std::pair<LoopNest, std::vector<ValueId>>> fused;
       if (pending_[*old])
-        fused = inline_producer(nest, operands, k, *pending_[*old], graph_[old].type.dtype, contraction);
+        fused = pending_[*old]->lookup ? inline_gather(nest, operands, k, *pending_[*old])
+                                       : inline_producer(nest, operands, k, *pending_[*old],
+                                                         graph_[old].type.dtype, contraction);
       if (fused) {
         nest = std::move(fused->first);
         operands = std::move(fused->second);
@@ -143,10 +169,12 @@ class Fuser {
     std::vector<ValueId> kept;
     for (int k : used) kept.push_back(operands[static_cast<std::size_t>(k)]);
     const Value& result = graph_[node.results[0]];
-    if (nest.combine == Combine::None && result.sharding.partial.empty() && uses_[*node.results[0]] > 0) {
+    const std::optional<FactorId> lookup = result.type.dtype == DType::F32 ? lookup_of(nest) : std::nullopt;
+    if ((nest.combine == Combine::None || lookup) && result.sharding.partial.empty() &&
+        uses_[*node.results[0]] > 0) {
       place_.resize(graph_.values.size());
       place_[*node.results[0]] = node.place;
-      pending_[*node.results[0]] = Producer{std::move(nest), std::move(kept)};
+      pending_[*node.results[0]] = Producer{std::move(nest), std::move(kept), lookup};
       return;
     }
     to.set_place(node.place);
@@ -176,11 +204,16 @@ class Fuser {
     const bool view = body->fn == Fn::Load;
     for (std::size_t d = 0; d < nest.inputs[k].size(); ++d)
       if (may_leave(nest, nest.inputs[k][d], graph_[old].type.shape[d])) return false;
+    const std::int64_t made = std::max<std::int64_t>(elements_of(graph_[old].type.shape), 1);
+    if (producer.lookup)  // what is looked up once is multiplied and added up at once, as by sparse matrices
+      return (nest.combine == Combine::Sum || nest.combine == Combine::None) &&
+             graph_[node.results[0]].type.dtype == DType::F32 && uses_[*old] == 1 &&
+             iterations(nest) == made && node.operands.size() + producer.operands.size() <= kMostOperands &&
+             is_linear(nest.body, static_cast<std::int32_t>(k));
     if (contraction) return view;
     if (!view && uses_[*old] > 1 &&
         !(flops_of(body) <= 1 && producer.operands.size() <= 1 && !transcendental(body)))
       return false;
-    const std::int64_t made = std::max<std::int64_t>(elements_of(graph_[old].type.shape), 1);
     const bool recomputed = iterations(nest) > made;
     if (recomputed && (transcendental(body) || flops_of(body) > 2)) return false;
     if (flops_of(body) + flops_of(nest.body) > kMostFlops) return false;
@@ -188,6 +221,46 @@ class Fuser {
     std::vector<Kind> kinds;
     for (ValueId operand : node.operands) kinds.push_back(kind_of(graph_[operand].type.dtype));
     return view || !compares_floats(nest.body, kinds);
+  }
+
+  // sum(w * gathered), where the gather is a sum itself: one sum over what both add up.
+  std::optional<std::pair<LoopNest, std::vector<ValueId>>> inline_gather(const LoopNest& nest,
+                                                                         const std::vector<ValueId>& operands,
+                                                                         std::size_t k,
+                                                                         const Producer& producer) {
+    if (!is_linear(nest.body, static_cast<std::int32_t>(k))) return std::nullopt;
+    LoopNest fused = nest;
+    fused.combine = Combine::Sum;
+    Factor lookup = producer.nest.factors[**producer.lookup];
+    const auto taken = [&](const Factor& f) { return f.name == lookup.name; };
+    while (std::any_of(nest.factors.begin(), nest.factors.end(), taken)) lookup.name += "_at";
+    fused.factors.push_back(std::move(lookup));
+    std::vector<Affine> by_factor(producer.nest.factors.size());
+    by_factor[**producer.lookup] = Affine::of(FactorId(nest.factors.size()));
+    for (std::size_t d = 0; d < producer.nest.output.size(); ++d) {
+      const auto factor = producer.nest.output[d].plain();
+      if (!factor || !nest.inputs[k][d].plain()) return std::nullopt;
+      by_factor[**factor] = nest.inputs[k][d];
+    }
+    std::vector<ValueId> all = operands;
+    const auto base = static_cast<int>(all.size());
+    for (std::size_t j = 0; j < producer.operands.size(); ++j) {
+      Access access;
+      for (const Affine& dim : producer.nest.inputs[j]) access.push_back(substitute(dim, by_factor));
+      if (!readable(fused, access, r_.to().peek()[producer.operands[j]])) return std::nullopt;
+      fused.inputs.push_back(std::move(access));
+      all.push_back(producer.operands[j]);
+    }
+    const Expr chosen = substitute(producer.nest.body, [&](const ExprNode& leaf) {
+      if (leaf.fn == Fn::Load) return x(base + leaf.index);
+      return expression_of(by_factor[static_cast<std::size_t>(leaf.index)]);
+    });
+    const Expr term = substitute(nest.body, [&](const ExprNode& leaf) {
+      if (leaf.fn == Fn::Index) return index_of(FactorId(static_cast<std::size_t>(leaf.index)));
+      return leaf.index == static_cast<std::int32_t>(k) ? chosen->args[1] : x(leaf.index);
+    });
+    fused.body = where(chosen->args[0], term, chosen->args[2]);
+    return std::pair(std::move(fused), std::move(all));
   }
 
   std::optional<std::pair<LoopNest, std::vector<ValueId>>> inline_producer(

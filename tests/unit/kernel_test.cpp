@@ -9,6 +9,7 @@
 #include "codegen/emit.h"
 #include "ir/text.h"
 #include "passes/buffers.h"
+#include "passes/fuse.h"
 
 namespace shardc {
 namespace {
@@ -65,6 +66,25 @@ graph gather {
 )");
   EXPECT_THAT(source, HasSubstr("y[4 * i0 + i1] = x1[i1 + 4 * i2];"));
   EXPECT_THAT(source, Not(HasSubstr("y[4 * i0 + i1] +")));
+}
+
+// A sparse matrix by a vector: no array of what is looked up.
+TEST(Kernels, WhatIsLookedUpIsSummedUpAtOnce) {
+  const Result<SpmdProgram> program = parse_program(R"(mesh {x=1}
+graph sparse {
+  input %at: i32[7, 5]@[_, _] < 11
+  input %w: f32[7, 5]@[_, _]
+  input %u: f32[11]@[_]
+  %taken: f32[i=7, j=5]@[_, _] = sum[m=11](where(%at[i, j] == m, %u[m], 0.0))
+  %v: f32[i=7]@[_] = sum[j=5](%w[i, j] * %taken[i, j])
+  output v = %v
+}
+)");
+  ASSERT_TRUE(program) << render(program.error());
+  const SpmdProgram fused = passes::fuse(program.value());
+  EXPECT_EQ(fused.graph.nodes.size(), 1u);
+  EXPECT_THAT(codegen::emit(fused, passes::assign_buffers(fused), ""),
+              HasSubstr("sum = sum + (x1[5 * i0 + i1] * x2[i2]);"));
 }
 
 // Two places in turns instead of a copy after each iteration, as long as that takes no memory.

@@ -154,12 +154,12 @@ class Level {
     const Graph& body = *repeat.body;
     for (std::int32_t i = 0; i < repeat.carried; ++i) {
       const Storage& made = plan.values[*body.outputs[static_cast<std::size_t>(i)].value];
-      if (made.kind == Storage::Kind::Arg && made.index == i) continue;
       if (plan.in_turns.contains(i)) {
         if (made.kind != Storage::Kind::Arena || repeat.times == 0)
           return fmt::format("carry {} has nothing to take turns with", i);
         continue;
       }
+      if (made.kind == Storage::Kind::Arg && made.index == i) continue;
       for (std::int32_t j = i + 1; j < repeat.carried; ++j) {
         const Storage& later = plan.values[*body.outputs[static_cast<std::size_t>(j)].value];
         if (later.kind == Storage::Kind::Arg && later.index == i)

@@ -8,13 +8,16 @@
 
 #include "codegen/emit.h"
 #include "ir/text.h"
+#include "ir/verify.h"
 #include "passes/buffers.h"
 #include "passes/fuse.h"
 
 namespace shardc {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Not;
 
 std::string source_of(const std::string& text) {
@@ -102,6 +105,46 @@ graph sweeps {
 )");
   EXPECT_THAT(source, HasSubstr("once_v_from = once_v_to"));
   EXPECT_THAT(source, Not(HasSubstr("memcpy")));
+}
+
+TEST(Kernels, WhatTakesTurnsSharesItsPlaceWithNothing) {
+  const Result<SpmdProgram> program = parse_program(R"(mesh {x=1}
+graph sweeps {
+  input %z: f32[11, 13]@[_, _]
+  %end: f32[11, 13]@[_, _] = repeat 3 of once {
+    carried %once.u: f32[11, 13]@[_, _] = %z
+    %once.t: f32[i=11, j=13]@[_, _] = 0.5 * %once.u[i, j + 1]
+    %once.w: f32[i=11, j=13]@[_, _] = %once.t[i, j + 1] + %once.u[i + 1, j]
+    %once.v: f32[i=11, j=13]@[_, _] = %once.w[i + 1, j] + %once.u[i - 1, j]
+    yield v = %once.v
+  }
+  output end = %end
+}
+)");
+  ASSERT_TRUE(program) << render(program.error());
+  const BufferPlan good = passes::assign_buffers(program.value());
+  EXPECT_THAT(verify(program.value(), good), IsEmpty());
+  EXPECT_THAT(good.bodies.at(0).in_turns, IsEmpty()) << "that would take memory";
+  BufferPlan turns = good;
+  turns.bodies.at(0).in_turns.insert(0);
+  EXPECT_THAT(verify(program.value(), turns), ElementsAre(HasSubstr("over once.v")));
+
+  const Result<SpmdProgram> in_place = parse_program(R"(mesh {x=1}
+graph scales {
+  input %z: f32[11]@[_]
+  %end: f32[11]@[_] = repeat 3 of once {
+    carried %once.u: f32[11]@[_] = %z
+    %once.v: f32[i=11]@[_] = 0.5 * %once.u[i]
+    yield v = %once.v
+  }
+  output end = %end
+}
+)");
+  ASSERT_TRUE(in_place) << render(in_place.error());
+  BufferPlan alone = passes::assign_buffers(in_place.value());
+  EXPECT_THAT(verify(in_place.value(), alone), IsEmpty());
+  alone.bodies.at(0).in_turns.insert(0);
+  EXPECT_THAT(verify(in_place.value(), alone), ElementsAre(HasSubstr("nothing to take turns with")));
 }
 
 std::string convolution(int channels, int stride, const std::string& tap) {

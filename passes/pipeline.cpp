@@ -12,6 +12,7 @@
 #include "passes/lower.h"
 #include "passes/mix_precision.h"
 #include "passes/partition.h"
+#include "passes/schedule.h"
 #include "passes/simplify.h"
 
 namespace shardc::passes {
@@ -102,7 +103,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
 LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
   SpmdProgram program = partition(sharded, mesh, cluster);
   expect_valid(verify(program), "partitioned program");
-  program = fuse(program);
+  program = schedule(fuse(program));
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
   expect_valid(verify(program, buffers), "buffers");
@@ -110,7 +111,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& clu
 }
 
 Graph fused_step(const Prepared& prepared) {
-  return fuse({Mesh{}, propagate(prepared.step, Mesh{}, {})}).graph;
+  return schedule(fuse({Mesh{}, propagate(prepared.step, Mesh{}, {})})).graph;
 }
 
 }  // namespace shardc::passes

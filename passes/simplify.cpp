@@ -81,6 +81,16 @@ std::vector<bool> needed_values(const Graph& graph) {
   return needed;
 }
 
+// Where repeats begin to carry.
+std::vector<bool> initial_values(const Graph& graph) {
+  std::vector<bool> initial(graph.values.size(), false);
+  for (const Node& node : graph.nodes)
+    if (const auto* repeat = std::get_if<Repeat>(&node.op))
+      for (std::size_t i = 0; i < static_cast<std::size_t>(repeat->carried); ++i)
+        initial[*node.operands[i]] = true;
+  return initial;
+}
+
 // A repeat without the stacked results that nobody reads.
 Node prune(const Node& node, const std::vector<bool>& needed, const Names& keep) {
   Node pruned = node;
@@ -101,7 +111,11 @@ Node prune(const Node& node, const std::vector<bool>& needed, const Names& keep)
 class Simplifier {
  public:
   Simplifier(const Graph& graph, const Names& keep)
-      : graph_(graph), keep_(keep), r_(graph), needed_(needed_values(graph)) {}
+      : graph_(graph),
+        keep_(keep),
+        r_(graph),
+        needed_(needed_values(graph)),
+        initial_(initial_values(graph)) {}
 
   Graph run() {
     for (const Node& node : graph_.nodes) {
@@ -126,6 +140,8 @@ class Simplifier {
       r_.map(node.results[0], r_[node.operands[0]]);
       return;
     }
+    // Equal zeros become different sums: each is made where it is carried, and none is kept for another.
+    if (node.operands.empty() && initial_[*node.results[0]]) return copy(node, std::move(nest));
     auto& same = known_[key_of(nest, r_[node.operands], result.type)];
     for (const auto& [other, its] : same) {
       const Value& twin = graph_[other->results[0]];
@@ -148,7 +164,7 @@ class Simplifier {
   const Graph& graph_;
   const Names& keep_;
   Rewriter r_;
-  std::vector<bool> needed_;
+  std::vector<bool> needed_, initial_;
   std::unordered_map<std::size_t, std::vector<std::pair<const Node*, LoopNest>>> known_;
 };
 

@@ -1,0 +1,109 @@
+#include "passes/schedule.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ir/buffers.h"
+
+namespace shardc::passes {
+namespace {
+
+class Scheduler {
+ public:
+  Scheduler(Graph& graph, bool is_body, std::int32_t carried)
+      : graph_(graph),
+        made_by_(producers(graph)),
+        users_(users(graph)),
+        stored_(graph.values.size()),
+        replaced_(graph.values.size()),
+        followers_(graph.nodes.size()) {
+    for (const Arg& arg : graph.args) stored_[*arg.value] = true;
+    for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
+      const Output& output = graph.outputs[i];
+      stored_[*output.value] = true;
+      const bool carries = is_body && i < static_cast<std::size_t>(carried);
+      if (carries) replaced_[*output.value] = graph.args[i].value;
+      if (!is_body && output.role == Output::Role::Update)
+        replaced_[*output.value] = graph.args[static_cast<std::size_t>(output.of)].value;
+    }
+  }
+
+  void run() {
+    for (std::size_t n = 0; n < graph_.nodes.size(); ++n)
+      places_.push_back(frees_memory(n) ? soonest(n) : Place{n, 0});
+    std::vector<std::size_t> order(graph_.nodes.size());
+    for (std::size_t n = 0; n < order.size(); ++n) order[n] = n;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return places_[a] < places_[b]; });
+    std::vector<Node> nodes;
+    for (std::size_t n : order) nodes.push_back(std::move(graph_.nodes[n]));
+    graph_.nodes = std::move(nodes);
+  }
+
+ private:
+  // Behind the node of that number, which stayed where it was, and others that followed it before.
+  using Place = std::pair<std::size_t, std::size_t>;
+
+  // Arguments and outputs have storage of their own.
+  std::int64_t bytes_of(ValueId value) const { return stored_[*value] ? 0 : local_bytes(graph_[value]); }
+
+  bool dies_at(ValueId operand, std::size_t n) const {
+    return !stored_[*operand] && users_[*operand].back() == NodeId(n);
+  }
+
+  bool frees_memory(std::size_t n) const {
+    const Node& node = graph_.nodes[n];
+    if (std::holds_alternative<Repeat>(node.op) || node.operands.empty()) return false;
+    std::int64_t more = 0;
+    for (ValueId result : node.results) more += bytes_of(result);
+    std::vector<ValueId> operands = node.operands;
+    std::sort(operands.begin(), operands.end());
+    operands.erase(std::unique(operands.begin(), operands.end()), operands.end());
+    for (ValueId operand : operands)
+      if (dies_at(operand, n)) more -= bytes_of(operand);
+    return more < 0;
+  }
+
+  Place soonest(std::size_t n) {
+    Place latest{0, 0};
+    const auto wait_for = [&](NodeId other) {
+      if (other.valid() && static_cast<std::size_t>(*other) < n) latest = std::max(latest, places_[*other]);
+    };
+    for (ValueId operand : graph_.nodes[n].operands) {
+      wait_for(made_by_[*operand]);
+      if (dies_at(operand, n))  // before its other readers nothing would be freed
+        for (NodeId reader : users_[*operand]) wait_for(reader);
+    }
+    for (ValueId result : graph_.nodes[n].results)  // written over an argument, after whoever reads that
+      if (const ValueId argument = replaced_[*result]; argument.valid())
+        for (NodeId reader : users_[*argument]) wait_for(reader);
+    return {latest.first, ++followers_[latest.first]};
+  }
+
+  Graph& graph_;
+  const std::vector<NodeId> made_by_;
+  const std::vector<std::vector<NodeId>> users_;
+  std::vector<bool> stored_;
+  std::vector<ValueId> replaced_;       // per value: the argument over which it is written
+  std::vector<Place> places_;           // per node, in the old order
+  std::vector<std::size_t> followers_;  // per node: how many were moved behind it
+};
+
+void schedule_level(Graph& graph, bool is_body, std::int32_t carried) {
+  Scheduler(graph, is_body, carried).run();
+  for (Node& node : graph.nodes)
+    if (auto* repeat = std::get_if<Repeat>(&node.op)) {
+      Graph body = *repeat->body;
+      schedule_level(body, true, repeat->carried);
+      repeat->body = std::make_shared<const Graph>(std::move(body));
+    }
+}
+
+}  // namespace
+
+SpmdProgram schedule(SpmdProgram program) {
+  schedule_level(program.graph, false, 0);
+  return program;
+}
+
+}  // namespace shardc::passes

@@ -83,8 +83,8 @@ class PlanReader {
     Plan plan;
     const Fields fields(
         reporter_, root, {0, 1}, "a plan",
-        {"plan!", "cluster", "made_from", "mesh!", "meshes", "microbatches", "recompute", "tensors!", "alike",
-         "barriers", "explicit", "expect", "predicted", "reason", "machine"});
+        {"plan!", "cluster", "made_from", "mesh!", "meshes", "microbatches", "recompute", "tensors!",
+         "divided", "apart", "alike", "barriers", "explicit", "expect", "predicted", "reason", "machine"});
     plan.model = text(fields, "plan");
     plan.cluster = text(fields, "cluster");
     plan.reason = text(fields, "reason");
@@ -100,7 +100,10 @@ class PlanReader {
     if (const Yaml* meshes = fields.get("meshes"))
       clear = parse_meshes(reporter_, *meshes, fields.key_span("meshes"), names);
     if (const Yaml* tensors = fields.get("tensors"); tensors != nullptr && clear)
-      read_tensors(*tensors, fields.key_span("tensors"), names, plan);
+      plan.tensors = read_shardings(*tensors, fields.key_span("tensors"), "tensor", names);
+    if (const Yaml* divided = fields.get("divided"); divided != nullptr && clear)
+      read_divided(*divided, fields.key_span("divided"), names, plan);
+    if (const Yaml* apart = fields.get("apart")) read_apart(*apart, fields.key_span("apart"), plan);
     // Names are compared with the model's when the plan meets it.
     plan.constraints = parse_constraints(
         reporter_, fields, [](const Named& name) { return std::vector<InnerValue>{{name.name, 0}}; });
@@ -145,12 +148,37 @@ class PlanReader {
     return 1;
   }
 
-  void read_tensors(const Yaml& node, Span owner, const AxisNames& names, Plan& plan) {
-    if (!expect(reporter_, node, Yaml::Kind::Map, owner, "a map from tensors to shardings")) return;
-    refuse_duplicates(reporter_, node, "tensor");
+  using Shardings = std::map<std::string, Sharding, std::less<>>;
+
+  Shardings read_shardings(const Yaml& node, Span owner, std::string_view what, const AxisNames& names) {
+    Shardings all;
+    if (!expect(reporter_, node, Yaml::Kind::Map, owner, fmt::format("a map from {}s to shardings", what)))
+      return all;
+    refuse_duplicates(reporter_, node, what);
     for (std::size_t i = 0; i < node.keys.size(); ++i)
       if (auto sharding = parse_sharding(reporter_, node.items[i], node.keys[i].span, names))
-        plan.tensors.emplace(node.keys[i].text, std::move(*sharding));
+        all.emplace(node.keys[i].text, std::move(*sharding));
+    return all;
+  }
+
+  void read_apart(const Yaml& node, Span owner, Plan& plan) {
+    if (!expect(reporter_, node, Yaml::Kind::List, owner, "a list of tensors")) return;
+    for (const Yaml& item : node.items)
+      if (expect(reporter_, item, Yaml::Kind::Scalar, item.span, "the name of a tensor"))
+        plan.demands.apart.insert(item.text);
+  }
+
+  void read_divided(const Yaml& node, Span owner, const AxisNames& names, Plan& plan) {
+    for (const auto& [name, sharding] : read_shardings(node, owner, "node", names)) {
+      std::vector<Axes>& factors = plan.demands.divided[name];
+      Sharding plain = Sharding::replicated_of(sharding.dims.size());
+      for (std::size_t f = 0; f < sharding.dims.size(); ++f) {
+        factors.push_back(sharding.dims[f].axes);
+        plain.dims[f].axes = factors.back();
+      }
+      if (sharding != plain)
+        reporter_.error(owner, fmt::format("what divides '{}' is a list of axes for each factor", name));
+    }
   }
 
   void read_predictions(const Yaml& node, Span owner, PlanCost& cost) {
@@ -196,6 +224,14 @@ std::string print(const Plan& plan) {
   out += fmt::format("tensors:{}\n", plan.tensors.empty() ? " {}" : "");
   for (const auto& [name, sharding] : plan.tensors)
     out += fmt::format("  {}: {}\n", yaml_scalar(name), flow(to_string(plan.mesh, sharding)));
+  if (!plan.demands.divided.empty()) out += "divided:\n";
+  for (const auto& [name, factors] : plan.demands.divided) {
+    Sharding sharding = Sharding::replicated_of(factors.size());
+    for (std::size_t f = 0; f < factors.size(); ++f) sharding.dims[f].axes = factors[f];
+    out += fmt::format("  {}: {}\n", yaml_scalar(name), flow(to_string(plan.mesh, sharding)));
+  }
+  if (!plan.demands.apart.empty()) out += "apart:\n";
+  for (const std::string& name : plan.demands.apart) out += fmt::format("  - {}\n", yaml_scalar(name));
   out += print_constraints(plan.constraints);
   if (!plan.expect.empty()) out += print_expectations(plan.expect);
   out += "predicted:\n";

@@ -5,6 +5,10 @@
 //                                            makes [data, _]{sum: model}
 #pragma once
 
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "ir/nest.h"
@@ -27,5 +31,16 @@ Sharding read_by(const LoopNest& nest, const Access& access, const Shape& shape)
 
 // The result, as a nest whose factors carry axes leaves it: partial over those of factors combined over.
 Sharding made_by(const LoopNest& nest, const Shape& result);
+
+// How nodes are to be divided, by the names of their first results: the axes that split each factor of their
+// loops; of a sweep, each dimension.
+using Divisions = std::map<std::string, std::vector<Axes>, std::less<>>;
+
+// What is demanded of a program beside the shardings of its values.
+struct Demands {
+  Divisions divided;
+  // Values that each reader brings into its form anew: what others keep a form for takes memory in between.
+  std::set<std::string, std::less<>> apart;
+};
 
 }  // namespace shardc

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "ir/cluster.h"
+#include "ir/division.h"
 #include "ir/graph.h"
 #include "ir/hints.h"
 #include "ir/mesh.h"
@@ -52,6 +53,7 @@ struct Plan {
   std::optional<std::int64_t> microbatches;  // in place of the model's
   std::optional<Recompute> recompute;
   std::map<std::string, Sharding, std::less<>> tensors;  // arguments and named values
+  Demands demands;                                       // what the tensors do not say
   Constraints constraints;
   std::vector<Expectation> expect;
   PlanCost cost;

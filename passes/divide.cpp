@@ -53,7 +53,10 @@ class Divider {
         passable_(passable(task)),
         options_(task.nest.factors.size()),
         limits_(task.limits) {
-    find_options();
+    if (task.demanded == nullptr)
+      find_options();
+    else
+      for (std::size_t f = 0; f < options_.size(); ++f) options_[f].push_back((*task.demanded)[f]);
   }
 
   Division run() {
@@ -141,10 +144,11 @@ class Divider {
     if (task_.beside) moving += task_.beside(nest_);
     division.seconds =
         moving + seconds_of(work_.of(nest_, bytes, result().type.dtype), resharder_.cluster().device);
-    if (moving == 0 && ways(used_) == ways(all_)) perfect_ = true;
+    if (moving == 0 && task_.demanded == nullptr && ways(used_) == ways(all_)) perfect_ = true;
     // A product or a sum is divided as far as its data is, however small: gathering it to save a message
     // would surprise whoever wrote the sharding, and be wrong as soon as sizes grow.
-    const std::int64_t divided = nest_.combine == Combine::None ? 1 : ways(used_) * ways(passed_);
+    const bool free = nest_.combine == Combine::None || task_.demanded != nullptr;
+    const std::int64_t divided = free ? 1 : ways(used_) * ways(passed_);
     if (best_ && divided < most_ways_) return;
     if (best_ && divided == most_ways_ && division.seconds >= best_->seconds * (1 - 1e-9)) return;
     most_ways_ = divided;

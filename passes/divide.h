@@ -27,6 +27,7 @@ struct NestTask {
   // Whether an operand has been brought into this form before.
   std::function<bool(std::size_t operand, const Sharding& form)> has_form;
   std::function<double(const LoopNest& divided)> beside = {};  // seconds to move what else the node makes
+  const std::vector<Axes>* demanded = nullptr;  // per factor; then only forms of operands are weighed
 };
 
 struct Division {
@@ -34,6 +35,7 @@ struct Division {
   std::vector<Sharding> operands;  // as they are read
   Sharding result;                 // as the nest leaves it: partial over axes of factors combined over
   double seconds = 0;
+  bool operator==(const Division&) const = default;
 };
 
 Division divide(const NestTask& task, Resharder& resharder);

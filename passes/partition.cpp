@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "ir/attention.h"
 #include "ir/price.h"
@@ -16,10 +17,13 @@ namespace {
 
 class Partitioner {
  public:
-  Partitioner(const Graph& graph, Builder& to, Resharder& resharder)
+  // `needed`, if given, receives the demands that are not what would be done anyway.
+  Partitioner(const Graph& graph, Builder& to, Resharder& resharder, const Demands& demands, Demands* needed)
       : graph_(graph),
         to_(to),
         resharder_(resharder),
+        demands_(demands),
+        needed_(needed),
         map_(graph.values.size()),
         readers_(graph.values.size(), 0) {
     for (const Node& node : graph.nodes)
@@ -35,6 +39,7 @@ class Partitioner {
     }
     for (const Node& node : graph_.nodes) {
       to_.set_place(node.place);
+      forget_forms(node);
       if (const auto* nest = std::get_if<LoopNest>(&node.op)) {
         add_nest(node, *nest);
       } else if (const auto* sweep = std::get_if<Sweep>(&node.op)) {
@@ -54,6 +59,15 @@ class Partitioner {
     if (const auto made = find_form(old, form)) return *made;
     forms_[map_[*old]].push_back(resharder_.apply(to_, map_[*old], form));
     return forms_[map_[*old]].back();
+  }
+
+  // Of the node's operands, if they are to be brought into form anew.
+  void forget_forms(const Node& node) {
+    for (ValueId operand : node.operands) {
+      const auto name = demands_.apart.find(graph_[operand].name);
+      if (name == demands_.apart.end() || forms_.erase(map_[*operand]) == 0) continue;
+      if (needed_ != nullptr) needed_->apart.insert(*name);
+    }
   }
 
   std::optional<ValueId> find_form(ValueId old, const Sharding& form) const {
@@ -101,7 +115,20 @@ class Partitioner {
       task.shared.push_back(readers_[*operand] > 1);
       if (!task.present.back().partial.empty() && readers_[*operand] > 1) task.may_pass = false;
     }
-    return divide(task, resharder_);
+    task.demanded = demand_of(node, nest.factors.size());
+    Division division = divide(task, resharder_);
+    if (task.demanded != nullptr && needed_ != nullptr) {
+      const std::vector<Axes>& demanded = *std::exchange(task.demanded, nullptr);
+      if (divide(task, resharder_) != division) needed_->divided.emplace(name_of(node), demanded);
+    }
+    return division;
+  }
+
+  const std::string& name_of(const Node& node) const { return graph_[node.results[0]].name; }
+
+  const std::vector<Axes>* demand_of(const Node& node, std::size_t factors) const {
+    const auto found = demands_.divided.find(name_of(node));
+    return found == demands_.divided.end() || found->second.size() != factors ? nullptr : &found->second;
   }
 
   // `value`, made with a sharding, stands for `old` from now on. A partial value waits for its only reader,
@@ -142,11 +169,21 @@ class Partitioner {
              made_by(loops_of(attention, types, r), graph_[node.results[r]].type.shape));
   }
 
+  static Sharding swept(Sharding form, const Sweep& sweep) {
+    form.dims[static_cast<std::size_t>(sweep.dim)].axes.clear();
+    return form;
+  }
+
   // Every device goes through its lines from end to end.
   void add_sweep(const Node& node, const Sweep& sweep) {
     const Value& result = graph_[node.results[0]];
-    Sharding form = layout_of(result.sharding);
-    form.dims[static_cast<std::size_t>(sweep.dim)].axes.clear();
+    const Sharding likely = swept(layout_of(result.sharding), sweep);
+    Sharding form = likely;
+    if (const auto* demanded = demand_of(node, form.dims.size())) {
+      for (std::size_t d = 0; d < form.dims.size(); ++d) form.dims[d].axes = (*demanded)[d];
+      form = swept(std::move(form), sweep);
+      if (needed_ != nullptr && form != likely) needed_->divided.emplace(name_of(node), *demanded);
+    }
     std::vector<ValueId> operands;
     for (ValueId operand : node.operands) operands.push_back(in_form(operand, form));
     const ValueId value = to_.sweep(sweep, std::move(operands), result.name);
@@ -170,7 +207,7 @@ class Partitioner {
                                                            i >= carried && i < carried + stacked)));
 
     Builder inner(body.name);
-    Partitioner inside(body, inner, resharder_);
+    Partitioner inside(body, inner, resharder_, demands_, needed_);
     inside.run();
     std::vector<Sharding> made;
     for (std::size_t i = 0; i < body.outputs.size(); ++i) {
@@ -192,6 +229,8 @@ class Partitioner {
   const Graph& graph_;
   Builder& to_;
   Resharder& resharder_;
+  const Demands& demands_;
+  Demands* needed_;
   std::vector<ValueId> map_;
   std::vector<std::int64_t> readers_;
   std::map<ValueId, std::vector<ValueId>> forms_;
@@ -203,11 +242,14 @@ SpmdProgram partition(const Graph& sharded, const Mesh& mesh) {
   return partition(sharded, mesh, plain_cluster(mesh.devices()));
 }
 
-SpmdProgram partition(const Graph& given, const Mesh& mesh, const Cluster& cluster) {
+namespace {
+
+SpmdProgram partition(const Graph& given, const Mesh& mesh, const Cluster& cluster, const Demands& demands,
+                      Demands* needed) {
   const Graph sharded = split_sweeps(given);
   Builder to(sharded.name);
   Resharder resharder(mesh, cluster);
-  Partitioner partitioner(sharded, to, resharder);
+  Partitioner partitioner(sharded, to, resharder, demands, needed);
   partitioner.run();
   for (const Output& output : sharded.outputs) {
     const bool update = output.role == Output::Role::Update;
@@ -215,6 +257,19 @@ SpmdProgram partition(const Graph& given, const Mesh& mesh, const Cluster& clust
     partitioner.output(output, layout_of(sharded[like].sharding));
   }
   return {mesh, to.finish()};
+}
+
+}  // namespace
+
+SpmdProgram partition(const Graph& sharded, const Mesh& mesh, const Cluster& cluster,
+                      const Demands& demands) {
+  return partition(sharded, mesh, cluster, demands, nullptr);
+}
+
+Demands needed(const Demands& demands, const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
+  Demands found;
+  partition(sharded, mesh, cluster, demands, &found);
+  return found;
 }
 
 }  // namespace shardc::passes

@@ -8,11 +8,18 @@
 #pragma once
 
 #include "ir/cluster.h"
+#include "ir/division.h"
 #include "ir/graph.h"
 
 namespace shardc::passes {
 
-SpmdProgram partition(const Graph& sharded, const Mesh& mesh, const Cluster& cluster);
+//
+// Nodes are divided as `demands` say, where they do; a namesake with other factors is not meant.
+SpmdProgram partition(const Graph& sharded, const Mesh& mesh, const Cluster& cluster,
+                      const Demands& demands = {});
 SpmdProgram partition(const Graph& sharded, const Mesh& mesh);  // on a plain cluster (ir/price.h)
+
+// Those of the demands without which the program would be another.
+Demands needed(const Demands& demands, const Graph& sharded, const Mesh& mesh, const Cluster& cluster);
 
 }  // namespace shardc::passes

@@ -100,8 +100,9 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   return localize(sharded, mesh, plain_cluster(mesh.devices()));
 }
 
-LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster) {
-  SpmdProgram program = partition(sharded, mesh, cluster);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster,
+                      const Demands& demands) {
+  SpmdProgram program = partition(sharded, mesh, cluster, demands);
   expect_valid(verify(program), "partitioned program");
   program = schedule(fuse(program));
   expect_valid(verify(program), "fused program");

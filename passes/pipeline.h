@@ -6,6 +6,7 @@
 
 #include "ir/buffers.h"
 #include "ir/cluster.h"
+#include "ir/division.h"
 #include "ir/graph.h"
 #include "ir/support/result.h"
 #include "passes/differentiate.h"
@@ -37,7 +38,8 @@ struct LocalProgram {
   SpmdProgram program;
   BufferPlan buffers;
 };
-LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster);
+LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& cluster,
+                      const Demands& demands = {});
 LocalProgram localize(const Graph& sharded, const Mesh& mesh);  // on a plain cluster (ir/price.h)
 
 // The step as one device would run it, fused: what the planner decides about.

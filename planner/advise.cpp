@@ -49,7 +49,7 @@ class Adviser {
   bool fits(const Task& task, const Subject& subject, const Mesh& mesh, const Cluster& cluster) {
     const Result<Pins> pins = subject.pins(mesh);
     if (!pins) return false;
-    const Result<Formulation> formulation = formulate(subject.step, mesh, cluster, pins.value());
+    const Result<Formulation> formulation = formulate(subject.step, mesh, cluster, pins.value(), true);
     if (!formulation) return false;
     const std::int64_t memory = cluster.device.memory, least = least_need(formulation.value()).bytes;
     least_ = least_ == 0 ? least : std::min(least_, least);
@@ -59,7 +59,7 @@ class Adviser {
       const Selection selection = select(formulation.value(), left);
       if (!selection.found()) return false;
       const Candidate candidate =
-          subject.complete(mesh, shardings_of(formulation.value(), selection.choices));
+          subject.complete(mesh, decisions_of(formulation.value(), selection.choices));
       const std::int64_t need = plan_of(task.model, cluster, candidate).cost.peak_bytes_per_device;
       if (need <= memory) return true;
       least_program_ = least_program_ == 0 ? need : std::min(least_program_, need);

@@ -17,6 +17,8 @@
 namespace shardc::planner {
 namespace {
 
+constexpr double kLarge = 1e-3;  // of a device's memory: what smaller copies need is left to their programs
+
 // One value of one level (the graph or the body of a repeat).
 struct Cell {
   const Value* value = nullptr;
@@ -35,6 +37,7 @@ struct Site {
   const Node* node = nullptr;
   std::size_t base = 0;  // of the level's cells
   double times = 1;
+  std::int32_t at = 0;  // the point where it runs
 };
 
 // Two values that may lie differently, and what goes from one to the other.
@@ -113,16 +116,25 @@ class Reader {
     }
     for (const Node& node : graph.nodes) {
       const std::int32_t start = now_;
-      if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+      const auto* repeat = std::get_if<Repeat>(&node.op);
+      if (repeat != nullptr)
         add_repeat(node, *repeat, base, times);
-      } else {
-        sites.push_back({&graph, &node, base, times});
-      }
-      for (ValueId operand : node.operands) use(base + *operand);
+      else
+        sites.push_back({&graph, &node, base, times, start});
+      for (std::size_t k = 0; k < node.operands.size(); ++k)
+        if (repeat == nullptr || !becomes_carry(graph, node, *repeat, k)) use(base + *node.operands[k]);
       for (ValueId result : node.results) cells[base + *result].from = start, use(base + *result);
       if (!std::holds_alternative<Repeat>(node.op)) point(graph[node.results[0]].name);
     }
     return base;
+  }
+
+  // A temporary that only the repeat reads, once, is itself the first carry.
+  static bool becomes_carry(const Graph& graph, const Node& node, const Repeat& repeat, std::size_t k) {
+    const ValueId value = node.operands[k];
+    return k < static_cast<std::size_t>(repeat.carried) && use_count(graph, value) == 1 &&
+           std::none_of(
+               graph.args.begin(), graph.args.end(), [&](const Arg& arg) { return arg.value == value; });
   }
 
   void add_repeat(const Node& node, const Repeat& repeat, std::size_t base, double times) {
@@ -135,7 +147,7 @@ class Reader {
     for (const Output& output : body.outputs) use(inner + *output.value);
     for (std::size_t i = 0; i < body.args.size(); ++i) {
       const std::size_t arg = inner + *body.args[i].value, operand = base + *node.operands[i];
-      if (i < carried) use(arg);
+      if (i < carried || i >= carried + stacked) use(arg);  // the next iteration wants it again
       if (i >= carried) cells[arg].memory = i < carried + stacked ? Cell::Memory::Slice : Cell::Memory::Lent;
       if (i >= carried && i < carried + stacked)
         unite(arg, operand);
@@ -181,8 +193,10 @@ std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& re
 
 class Formulator {
  public:
-  Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins)
-      : mesh_(mesh), cluster_(cluster), pins_(pins), reader_(step) {}
+  Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins, bool count_copies)
+      : mesh_(mesh), cluster_(cluster), pins_(pins), reader_(step) {
+    out_.counts_copies = count_copies;
+  }
 
   Result<Formulation> run() {
     out_.points = reader_.points;
@@ -224,39 +238,80 @@ class Formulator {
     return reader_.cells[cell].value->type.rank() - types_[variable_of_[cell]]->rank();
   }
 
+  // When some of a group's cells are alive, and how many of the variable's tensors the largest of them is.
+  struct Life {
+    std::int32_t from = 0, to = 0;
+    std::int64_t copies = 0;
+  };
+
+  // A value that is made once more, to recompute it, lives twice.
+  std::vector<Life> lives_of(const Group& group) const {
+    std::vector<Life> all;
+    const Type& least = reader_.cells[group.least].value->type;
+    for (std::size_t cell : group.cells) {
+      const Cell& c = reader_.cells[cell];
+      all.push_back({c.from, c.to, c.memory == Cell::Memory::Slice ? 0 : copies_of(cell, least)});
+    }
+    std::sort(all.begin(), all.end(), [](const Life& a, const Life& b) { return a.from < b.from; });
+    std::vector<Life> joined;
+    for (const Life& life : all) {
+      if (joined.empty() || life.from > joined.back().to) {
+        joined.push_back(life);
+        continue;
+      }
+      joined.back().to = std::max(joined.back().to, life.to);
+      joined.back().copies = std::max(joined.back().copies, life.copies);
+    }
+    return joined;
+  }
+
   void add_value(const Group& group, Diagnostics& errors) {
     const std::size_t v = out_.variables.size();
-    const Cell& least = reader_.cells[group.least];
-    types_.push_back(&least.value->type);
-    Layouts& layouts = layouts_of(least.value->type);
-    Variable variable{Variable::Kind::Value, least.value->name, {}, least.from, least.to};
-    std::int64_t copies = 0;
-    bool lent = true;
+    const Value& least = *reader_.cells[group.least].value;
+    types_.push_back(&least.type);
+    Layouts& layouts = layouts_of(least.type);
+    const std::vector<Life> lives = lives_of(group);
+    Variable variable{Variable::Kind::Value, least.name, {}, lives[0].from, lives[0].to};
+    bool lent = true, own = false;
     for (std::size_t cell : group.cells) {
       const Cell& c = reader_.cells[cell];
       variable_of_[cell] = v;
-      variable.from = std::min(variable.from, c.from);
-      variable.to = std::max(variable.to, c.to);
-      if (c.memory != Cell::Memory::Slice) copies = std::max(copies, copies_of(cell, least.value->type));
+      own = own || c.memory != Cell::Memory::Slice;
       lent = lent && c.memory != Cell::Memory::Own;
       out_.members.push_back({c.value->name, v, leading_of(cell)});
     }
     layout_ids_.emplace_back();
-    lent_.push_back(lent && copies > 0 ? layouts.size() : 0);
     for (const bool free : {true, false}) {  // first without memory of their own
-      if (free && lent_.back() == 0) continue;
+      if (free && !(lent && own)) continue;
       for (std::size_t l = 0; l < layouts.size(); ++l) {
         if (!allowed(layouts[l], group)) continue;
         layout_ids_.back().push_back(l);
-        variable.choices.push_back(
-            {layouts[l], 0, free ? 0 : static_cast<double>(copies) * layouts.bytes(l)});
+        variable.choices.push_back({layouts[l], 0, free ? 0 : layouts.bytes(l)});
       }
-      if (free) lent_.back() = variable.choices.size();
+      if (free) variable.free = variable.choices.size();
     }
     if (variable.choices.empty())
       errors.push_back(error_at({}, fmt::format("'{}' cannot be laid out as demanded on the mesh {}",
-                                                least.value->name, to_string(mesh_))));
+                                                least.name, to_string(mesh_))));
+    for (std::size_t i = 0; i < lives.size(); ++i) add_life(v, variable, lives[i], i);
+  }
+
+  // The value's variable in its first life; in each later one another, that must choose alike.
+  void add_life(std::size_t value, Variable variable, const Life& life, std::size_t number) {
+    if (number > 0 && life.copies == 0) return;
+    const std::size_t n = variable.choices.size();
+    variable.from = life.from;
+    variable.to = life.to;
+    for (Choice& choice : variable.choices) choice.bytes *= static_cast<double>(life.copies);
     out_.variables.push_back(std::move(variable));
+    if (number == 0) return;
+    out_.variables.back().kind = Variable::Kind::Again;
+    types_.push_back(types_[value]);
+    layout_ids_.push_back(layout_ids_[value]);
+    std::vector<double>& seconds = coupling(value, out_.variables.size() - 1);
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = 0; j < n; ++j)
+        if (i != j) seconds[i * n + j] = std::numeric_limits<double>::infinity();
   }
 
   bool allowed(const std::vector<Axes>& dims, const Group& group) const {
@@ -268,41 +323,63 @@ class Formulator {
     });
   }
 
-  // Where several nodes read a value, one of them a product or a sum, they may share another form of it.
+  // Who reads a value.
+  struct Readers {
+    std::set<const Node*> nodes;
+    std::int32_t from = std::numeric_limits<std::int32_t>::max(), to = 0;  // at the points [from, to)
+    bool combine = false;  // is one of them a product or a sum?
+    double times = 1;
+  };
+
+  // Where a product or a sum reads a value that others read too, they may share another form of it; and where
+  // it reads one alone, a form that is large has to be seen to fit.
   void add_forms() {
-    std::map<std::size_t, std::set<const Node*>> readers;
-    std::set<std::size_t> combined;
+    std::map<std::size_t, Readers> all;
     for (const Site& site : reader_.sites)
       for (ValueId operand : site.node->operands) {
-        readers[site.base + *operand].insert(site.node);
+        Readers& readers = all[site.base + *operand];
         const auto* nest = std::get_if<LoopNest>(&site.node->op);
-        if (nest != nullptr && nest->combine != Combine::None) combined.insert(site.base + *operand);
+        readers.nodes.insert(site.node);
+        readers.from = std::min(readers.from, site.at);
+        readers.to = std::max(readers.to, site.at + 1);
+        readers.combine = readers.combine || (nest != nullptr && nest->combine != Combine::None);
+        readers.times = site.times;
       }
-    std::map<std::size_t, double> times;
-    for (const Site& site : reader_.sites)
-      for (ValueId operand : site.node->operands) times[site.base + *operand] = site.times;
-    for (const auto& [cell, nodes] : readers) {
-      if (nodes.size() < 2 || !combined.contains(cell) ||
-          out_.variables[variable_of_[cell]].choices.size() < 2)
-        continue;
-      add_form(cell, times[cell]);
+    for (const auto& [cell, readers] : all) {
+      if (!readers.combine || out_.variables[variable_of_[cell]].choices.size() < 2) continue;
+      const Layouts& layouts = layouts_at(cell);
+      if (any_large(layouts) || readers.nodes.size() > 1) add_form(cell, readers, layouts);
     }
   }
 
-  void add_form(std::size_t cell, double times) {
+  bool is_large(double bytes) const {
+    return out_.counts_copies && bytes > kLarge * static_cast<double>(cluster_.device.memory);
+  }
+
+  bool any_large(const Layouts& layouts) const {
+    bool large = false;
+    for (std::size_t l = 0; l < layouts.size(); ++l) large = large || is_large(layouts.bytes(l));
+    return large;
+  }
+
+  // A large form has memory of its own, unless it is how the value lies.
+  void add_form(std::size_t cell, const Readers& readers, const Layouts& layouts) {
     const std::size_t value = variable_of_[cell], form = out_.variables.size();
-    Layouts& layouts = layouts_at(cell);
-    Variable variable{Variable::Kind::Form, reader_.cells[cell].value->name, {}, 0, 0};
-    layout_ids_.emplace_back();
-    for (std::size_t l = 0; l < layouts.size(); ++l) {
-      layout_ids_.back().push_back(l);
-      variable.choices.push_back({layouts[l], 0, layouts.bytes(l)});
+    Variable variable{Variable::Kind::Form, reader_.cells[cell].value->name, {}, readers.from, readers.to};
+    std::vector<std::size_t> ids;
+    for (std::size_t l = 0; l < layouts.size(); ++l)
+      if (is_large(layouts.bytes(l))) ids.push_back(l);
+    variable.free = ids.size();
+    for (std::size_t l = 0; l < layouts.size(); ++l) ids.push_back(l);
+    for (std::size_t c = 0; c < ids.size(); ++c) {
+      const double bytes = layouts.bytes(ids[c]);
+      variable.choices.push_back({layouts[ids[c]], 0, c < variable.free || !is_large(bytes) ? 0 : bytes});
     }
+    layout_ids_.push_back(std::move(ids));
     types_.push_back(types_[value]);
-    lent_.push_back(0);
     out_.variables.push_back(std::move(variable));
     form_of_[cell] = form;
-    reshard(value, form, layouts, layout_ids_[value], layout_ids_[form], times);
+    reshard(value, form, layouts, layout_ids_[value], layout_ids_[form], readers.times);
   }
 
   // Between two variables, each of whose choices is a layout of `layouts`.
@@ -311,11 +388,12 @@ class Formulator {
                double times) {
     std::vector<double>& seconds = coupling(from, to);
     const bool straight = from < to;
+    const std::size_t free = out_.variables[to].free;
     const std::size_t n = from_ids.size(), m = to_ids.size();
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = 0; j < m; ++j) {
         const std::size_t a = from_ids[i], b = to_ids[j];
-        const bool impossible = j < lent_[to] && a != b;
+        const bool impossible = j < free && a != b;
         seconds[straight ? i * m + j : j * n + i] +=
             impossible ? std::numeric_limits<double>::infinity() : times * layouts.seconds(a, b);
       }
@@ -406,7 +484,6 @@ class Formulator {
     out_.variables.push_back(std::move(variable));
     types_.push_back(nullptr);
     layout_ids_.emplace_back();
-    lent_.push_back(0);
     for (std::size_t o = 0; o < operands.size(); ++o)
       couple_operand(site, v, site.base + *operands[o], fits, o);
     for (std::size_t r = 0; r < site.node->results.size(); ++r) couple_result(site, v, r, fits, strategies);
@@ -429,11 +506,58 @@ class Formulator {
     const std::size_t cell = site.base + *site.node->results[r];
     const std::size_t u = variable_of_[cell];
     Layouts& layouts = layouts_at(cell);
+    if (any_large(layouts)) return couple_made(site, v, r, fits, strategies);
     std::vector<double>& seconds = coupling(u, v);
     for (std::size_t s = 0; s < fits.size(); ++s) {
       const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes[r], strategies[s].partial[r]);
       for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
         seconds[i * fits.size() + s] += site.times * to[layout_ids_[u][i]];
+    }
+  }
+
+  // What a node makes, if it is large, as a variable between the node and the value: it has memory of its own
+  // unless it lies as the value does.
+  void couple_made(const Site& site, std::size_t v, std::size_t r, const std::vector<Fit>& fits,
+                   const std::vector<Strategy>& strategies) {
+    const std::size_t cell = site.base + *site.node->results[r], value = variable_of_[cell];
+    Layouts& layouts = layouts_at(cell);
+    std::map<std::pair<std::size_t, Axes>, std::vector<std::size_t>>
+        ways;  // what is made, by which strategies
+    for (std::size_t s = 0; s < fits.size(); ++s)
+      ways[{fits[s].makes[r], strategies[s].partial[r]}].push_back(s);
+
+    struct Made {
+      std::size_t layout;
+      const Axes* partial;
+      const std::vector<std::size_t>* strategies;
+      bool in_place;
+    };
+    std::vector<Made> all;
+    Variable variable{Variable::Kind::Made, reader_.cells[cell].value->name, {}, site.at, site.at + 1};
+    for (const auto& [made, by] : ways) {
+      const double bytes = layouts.bytes(made.first);
+      if (is_large(bytes)) {
+        all.push_back({made.first, &made.second, &by, true});
+        variable.choices.push_back({layouts[made.first], 0, 0});
+      }
+      all.push_back({made.first, &made.second, &by, false});
+      variable.choices.push_back({layouts[made.first], 0, is_large(bytes) ? bytes : 0});
+    }
+    const std::size_t m = out_.variables.size();
+    out_.variables.push_back(std::move(variable));
+    types_.push_back(types_[value]);
+    layout_ids_.emplace_back();
+    std::vector<double>& from = coupling(v, m);
+    std::fill(from.begin(), from.end(), std::numeric_limits<double>::infinity());
+    std::vector<double>& to = coupling(value, m);
+    for (std::size_t c = 0; c < all.size(); ++c) {
+      for (std::size_t s : *all[c].strategies) from[s * all.size() + c] = 0;
+      const std::vector<double>& seconds = layouts.seconds_reduced(all[c].layout, *all[c].partial);
+      for (std::size_t i = 0; i < layout_ids_[value].size(); ++i) {
+        const std::size_t l = layout_ids_[value][i];
+        const bool possible = !all[c].in_place || l == all[c].layout;
+        to[i * all.size() + c] = possible ? site.times * seconds[l] : std::numeric_limits<double>::infinity();
+      }
     }
   }
 
@@ -463,14 +587,14 @@ class Formulator {
   std::map<std::size_t, std::size_t> form_of_;        // of cells that have one
   std::vector<const Type*> types_;                    // per variable; none of nodes
   std::vector<std::vector<std::size_t>> layout_ids_;  // per variable: choice -> layout
-  std::vector<std::size_t> lent_;  // per variable: the first so many choices are another value's memory
   std::map<std::pair<std::size_t, std::size_t>, std::vector<double>> couplings_;
 };
 
 }  // namespace
 
-Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins) {
-  return Formulator(step, mesh, cluster, pins).run();
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins,
+                              bool count_copies) {
+  return Formulator(step, mesh, cluster, pins, count_copies).run();
 }
 
 Need least_need(const Formulation& formulation) {
@@ -495,17 +619,32 @@ Need least_need(const Formulation& formulation) {
   return need;
 }
 
-std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,
-                                                          const std::vector<std::int32_t>& choices) {
-  std::map<std::string, Sharding, std::less<>> all;
+Decisions decisions_of(const Formulation& f, const std::vector<std::int32_t>& choices) {
+  Decisions all;
+  const auto chosen = [&](std::size_t v) -> const Choice& {
+    return f.variables[v].choices[static_cast<std::size_t>(choices[v])];
+  };
   for (const Member& member : f.members) {
-    const Choice& choice =
-        f.variables[member.variable].choices[static_cast<std::size_t>(choices[member.variable])];
+    const Choice& choice = chosen(member.variable);
     Sharding sharding = Sharding::replicated_of(choice.dims.size() + member.leading);
     for (std::size_t d = 0; d < choice.dims.size(); ++d)
       sharding.dims[d + member.leading].axes = choice.dims[d];
-    all.emplace(member.name, std::move(sharding));
+    all.values.emplace(member.name, std::move(sharding));
   }
+  std::set<std::string, std::less<>> unlike, shared;
+  for (std::size_t v = 0; v < f.variables.size(); ++v) {
+    const Variable& variable = f.variables[v];
+    if (variable.kind == Variable::Kind::Node) {
+      const auto [known, fresh] = all.demands.divided.emplace(variable.name, chosen(v).dims);
+      if (!fresh && known->second != chosen(v).dims) unlike.insert(known->first);
+    }
+    if (variable.kind == Variable::Kind::Form && variable.free > 0) {
+      const bool apart = chosen(v).bytes == 0;  // no copy is kept
+      (apart ? all.demands.apart : shared).insert(variable.name);
+    }
+  }
+  for (const std::string& name : unlike) all.demands.divided.erase(name);
+  for (const std::string& name : shared) all.demands.apart.erase(name);
   return all;
 }
 

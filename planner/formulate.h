@@ -8,6 +8,12 @@
 //   node -> value     reduces and reshards what the strategy makes into the layout
 //   value -> node     reshards the layout into what the strategy reads
 //
+// Values in other forms, and what nodes make before it is reduced, are copies. Where memory limits, large
+// ones are counted; such a form is then either how the value lies, or has bytes of its own while it is read:
+//
+//   what a node makes   between a node and its result: the layout that the strategy leaves
+//   a value, again      in its second life, if it is made once more to recompute it
+//
 // What is one buffer is one variable: a parameter, its update and its slices in a repeat; a carried value and
 // what comes back. A repeat's body occurs once, at `times` the price.
 #pragma once
@@ -18,6 +24,7 @@
 #include <vector>
 
 #include "ir/cluster.h"
+#include "ir/division.h"
 #include "ir/graph.h"
 #include "ir/support/result.h"
 
@@ -33,11 +40,12 @@ struct Choice {
 };
 
 struct Variable {
-  enum class Kind : std::uint8_t { Value, Form, Node };
+  enum class Kind : std::uint8_t { Value, Again, Form, Made, Node };
   Kind kind = Kind::Value;
   std::string name;  // of the value, or of the node's result
   std::vector<Choice> choices;
   std::int32_t from = 0, to = 0;  // lives at the points [from, to) of the step
+  std::size_t free = 0;           // so many choices, the first ones, are another variable's memory
 };
 
 // Seconds for each pair of choices, row by row of `a`.
@@ -58,11 +66,13 @@ struct Formulation {
   std::vector<Coupling> couplings;
   std::vector<Member> members;
   std::vector<std::string> points;  // of the step, in order: what runs there
-  bool values_only = false;         // nodes are left out: values alone need more than a device has
+  bool counts_copies = false;
+  bool values_only = false;  // nodes are left out: values alone need more than a device has
 };
 
 // `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin.
-Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins);
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins,
+                              bool count_copies = false);
 
 // What must be alive together, whatever is chosen: the fullest point if every value lies as thinly as it can.
 struct Need {
@@ -72,8 +82,12 @@ struct Need {
 };
 Need least_need(const Formulation& formulation);
 
-// What the choices, one per variable, make of every named value.
-std::map<std::string, Sharding, std::less<>> shardings_of(const Formulation& f,
-                                                          const std::vector<std::int32_t>& choices);
+// What the choices, one per variable, make of every named value and node. Nodes of one name that are not
+// divided alike are left out.
+struct Decisions {
+  Pins values;
+  Demands demands;
+};
+Decisions decisions_of(const Formulation& f, const std::vector<std::int32_t>& choices);
 
 }  // namespace shardc::planner

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 
+#include "ir/text.h"
 #include "planner/cost.h"
 #include "planner/symmetry.h"
 
@@ -15,8 +16,7 @@ namespace shardc::planner {
 namespace {
 
 constexpr int kMostPrograms = 12;
-constexpr int kMostTightenings = 3;  // of the memory that choices may use, when their program needs more
-constexpr std::uint64_t kTightWork = 300'000'000;
+constexpr int kMostTightenings = 3;      // of the memory that choices may use, in all
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
 constexpr std::uint64_t kMoreWork = 5;   // times as much for a trial whose bound leaves a question open
@@ -47,10 +47,12 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
   trial.short_of_memory = memory > 0 && !(free.found() && free.bytes <= memory);
   if (!trial.short_of_memory)
     keep(trial, std::move(free));
-  else if (free.bound < to_beat)
-    keep(trial, select(trial.formulation, memory, {.to_beat = to_beat}));
-  else
+  else if (free.bound >= to_beat)
     trial.selection.status = Selection::Status::Unknown;
+  else {
+    TRY(trial.formulation, formulate(subject.step, mesh, cluster, pins, true));
+    keep(trial, select(trial.formulation, memory, {.to_beat = to_beat}));
+  }
   return trial;
 }
 
@@ -76,6 +78,7 @@ class Searcher {
       if (meshes.empty()) continue;
       if (v > 0) {
         TRY(Subject subject, task_.subject(task_.variants[v]));
+        if (known(subject.step)) continue;  // there was nothing to recompute
         subjects_.emplace(v, std::move(subject));
       }
       TRY(const Done tried, try_meshes(v, meshes));
@@ -83,7 +86,7 @@ class Searcher {
     }
     ask_again();
     sort();
-    for (const Trial& trial : trials_)
+    for (Trial& trial : trials_)
       if (programs_ < kMostPrograms && feasible(trial)) realise(trial);
     if (!best_) return nothing_fits();
     std::stable_sort(others_.begin(), others_.end(),
@@ -105,6 +108,12 @@ class Searcher {
       if (named || !known) meshes.push_back(mesh);
     }
     return meshes;
+  }
+
+  bool known(const Graph& step) const {
+    const std::string text = print(step);
+    return std::any_of(subjects_.begin(), subjects_.end(),
+                       [&](const auto& other) { return print(other.second.step) == text; });
   }
 
   double least_seconds() const {
@@ -198,37 +207,74 @@ class Searcher {
     });
   }
 
-  // Becomes a program, unless it cannot win. One that needs more memory than its choices say, for copies in
-  // other forms, is solved again with that much less.
-  void realise(const Trial& trial) {
-    Selection selection = trial.selection;
+  struct Realised {
+    Plan plan;
+    Decisions decided;
+  };
+
+  // All as was counted; or with forms kept for later readers; or also with each node divided as is cheapest
+  // where the values are: that may do better, since partial values may then wait, and worse, since it looks
+  // at one node at a time.
+  Realised program_of(const Trial& trial, const Selection& selection) const {
     const std::int64_t memory = cluster_.device.memory;
-    for (int again = 0; again <= kMostTightenings; ++again) {
-      if (!selection.found()) return;
-      if (best_ && selection.bound >= best_->plan.cost.step_seconds) return;
-      Pins decided = shardings_of(trial.formulation, selection.choices);
-      const Candidate candidate = subjects_.at(trial.variant).complete(trial.mesh, decided);
-      Plan plan = plan_of(task_.model, cluster_, candidate);
-      plan.cost.objective_seconds = selection.seconds();
-      if (trial.variant != 0) {
-        plan.microbatches = task_.variants[trial.variant].microbatches;
-        plan.recompute = task_.variants[trial.variant].recompute;
-      }
+    const auto worth = [&](const Plan& plan) {  // the fastest that fits, or what is nearest to it
+      const std::int64_t need = plan.cost.peak_bytes_per_device;
+      const bool fits = memory == 0 || need <= memory;
+      return std::pair(!fits, fits ? plan.cost.step_seconds : static_cast<double>(need));
+    };
+    const auto plan_for = [&](const Decisions& decided) {
+      return plan_of(task_.model, cluster_, subjects_.at(trial.variant).complete(trial.mesh, decided));
+    };
+    const Decisions counted = decisions_of(trial.formulation, selection.choices);
+    Realised best{plan_for(counted), counted};
+    for (const Decisions& decided :
+         {Decisions{counted.values, {counted.demands.divided, {}}}, Decisions{counted.values, {}}})
+      if (Plan plan = plan_for(decided); worth(plan) < worth(best.plan)) best = {std::move(plan), decided};
+    best.plan.cost.objective_seconds = selection.seconds();
+    if (trial.variant != 0) {
+      best.plan.microbatches = task_.variants[trial.variant].microbatches;
+      best.plan.recompute = task_.variants[trial.variant].recompute;
+    }
+    return best;
+  }
+
+  // Becomes a program, unless it cannot win. One that needs more memory than its choices say, for copies in
+  // other forms, is solved again: with large copies counted, then with less memory. What is left over is
+  // tried to be used after that.
+  void realise(Trial& trial) {
+    const std::int64_t memory = cluster_.device.memory;
+    const Subject& subject = subjects_.at(trial.variant);
+    Selection selection = trial.selection;
+    std::int64_t limit = memory, enough = 0;  // what choices may use so that a program fits
+    std::int64_t too_much = memory;
+    for (int again = 0;; ++again) {
+      const double to_beat = best_ ? best_->plan.cost.step_seconds : std::numeric_limits<double>::infinity();
+      if (!selection.found() || selection.bound >= to_beat) return;
+      auto [plan, decided] = program_of(trial, selection);
       ++programs_;
       others_.push_back(plan);
       const std::int64_t need = plan.cost.peak_bytes_per_device;
       if (least_ == 0 || need < least_) least_ = need;
       if (memory == 0 || need <= memory) {
-        if (best_ && plan.cost.step_seconds >= best_->plan.cost.step_seconds) return;
-        best_ = Decision{std::move(plan), std::move(decided), trial, {}};
-        best_->trial.selection = std::move(selection);
-        return;
+        if (plan.cost.step_seconds < to_beat) {
+          best_ = Decision{std::move(plan), std::move(decided), trial, {}};
+          best_->trial.selection = selection;
+        }
+        if (again == 0 || selection.seconds() * kWorthAnother < trial.bound) return;
+        enough = limit;
+        limit += (too_much - limit) / 2;
+      } else if (!trial.formulation.counts_copies) {
+        trial.formulation =
+            formulate(subject.step, trial.mesh, cluster_, subject.pins(trial.mesh).value(), true).value();
+      } else {
+        too_much = std::min(limit, selection.bytes);
+        limit = std::max(too_much - (need - memory), (enough + too_much) / 2);
       }
-      const std::int64_t left = std::min(memory, selection.bytes) - (need - memory);
-      if (left <= 0) return;
-      selection = select(trial.formulation, left,
+      if (limit <= enough || ++tightenings_ > kMostTightenings) return;
+      selection = select(trial.formulation, limit,
                          {.to_beat = best_ ? best_->plan.cost.step_seconds : 2 * trial.selection.seconds(),
-                          .work = std::max(trial.work, kTightWork)});
+                          .work = kMostWork,
+                          .threads = 2});
     }
   }
 
@@ -285,7 +331,7 @@ class Searcher {
   std::optional<Decision> best_;
   std::vector<Plan> others_;
   std::int64_t least_ = 0;  // bytes, of the programs made
-  int programs_ = 0;
+  int programs_ = 0, tightenings_ = 0;
 };
 
 }  // namespace

@@ -34,9 +34,9 @@ struct Candidate {
 
 // One variant of a model's step.
 struct Subject {
-  Graph step;                                                           // of one device, fused
-  std::function<Result<Pins>(const Mesh&)> pins;                        // what the user wants kept
-  std::function<Candidate(const Mesh&, const Pins& decided)> complete;  // to a program
+  Graph step;                                                                // of one device, fused
+  std::function<Result<Pins>(const Mesh&)> pins;                             // what the user wants kept
+  std::function<Candidate(const Mesh&, const Decisions& decided)> complete;  // to a program
 };
 
 struct Task {
@@ -60,7 +60,7 @@ struct Trial {
 
 struct Decision {
   Plan plan;
-  Pins decided;              // of all values, by name
+  Decisions decided;         // of all values and nodes, by name
   Trial trial;               // that the plan came from
   std::vector<Plan> others;  // that became programs, best first
 };

@@ -89,7 +89,7 @@ Selection select(const Formulation& formulation, std::int64_t memory, const Effo
   solve::Options options{.seconds = kMostSeconds,
                          .work_limit = effort.work,
                          .exact_entries = kMostExact,
-                         .threads = 1,
+                         .threads = effort.threads,
                          .moves = 0.25};
   if (effort.to_beat < kMostUnits / units) options.cutoff = in_units(effort.to_beat, units);
   const solve::Solution solution =

@@ -32,6 +32,7 @@ struct Effort {
   double to_beat = std::numeric_limits<double>::infinity();  // seconds: choices as slow as this are no use
   std::uint64_t work = 60'000'000;                           // table entries looked at
   std::optional<Fixed> fixed = {};
+  int threads = 1;  // 2 is faster, and finds the same
 };
 
 // `memory` in bytes; 0: no limit. Deterministic.

@@ -16,9 +16,12 @@
 #include "frontend/cluster.h"
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
+#include "ir/attention.h"
 #include "ir/price.h"
 #include "passes/condense.h"
 #include "passes/contracts.h"
+#include "passes/follow.h"
+#include "passes/partition.h"
 #include "passes/priorities.h"
 #include "passes/remarks.h"
 #include "passes/separable.h"
@@ -30,9 +33,9 @@ namespace shardc::tools {
 namespace {
 
 planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds,
-                            const Cluster& cluster) {
+                            const Cluster& cluster, const Demands& demands) {
   Graph sharded = passes::shard(prepared, mesh, seeds);
-  passes::LocalProgram local = passes::localize(sharded, mesh, cluster);
+  passes::LocalProgram local = passes::localize(sharded, mesh, cluster, demands);
   return {mesh, std::move(sharded), std::move(local.program), std::move(local.buffers)};
 }
 
@@ -106,6 +109,45 @@ planner::Pins pins_of(const passes::Seeds& seeds) {
   return pins;
 }
 
+// What is wrong with every way to read `axes` as those of the factors of a node of that name; "" if one is
+// right.
+std::string misfit(const Graph& graph, const std::string& name, const std::vector<Axes>& axes) {
+  std::string why = "the model has no node of that name";
+  for (const Node& node : graph.nodes) {
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+      const std::string inner = misfit(*repeat->body, name, axes);
+      if (inner.empty()) return "";
+      if (inner != "the model has no node of that name") why = inner;
+    }
+    const Value& result = graph[node.results[0]];
+    if (result.name != name) continue;
+    std::vector<std::int64_t> sizes;
+    std::vector<FactorLimit> limits;
+    if (const auto* nest = std::get_if<LoopNest>(&node.op)) {
+      for (const Factor& factor : nest->factors) sizes.push_back(factor.size);
+      limits = limits_of(*nest, result.type.shape);
+    } else if (const auto* attention = std::get_if<Attention>(&node.op)) {
+      const LoopNest loops = loops_of(*attention, types_of(graph, node.operands), 0);
+      for (const Factor& factor : loops.factors) sizes.push_back(factor.size);
+      limits = limits_of(*attention, loops);
+    } else if (const auto* sweep = std::get_if<Sweep>(&node.op)) {
+      sizes = result.type.shape;
+      limits.resize(sizes.size());
+      limits[static_cast<std::size_t>(sweep->dim)].whole = true;
+    }
+    if (sizes.size() != axes.size()) {
+      why = fmt::format("the loops of '{}' have {} factors, not {}", name, sizes.size(), axes.size());
+      continue;
+    }
+    why.clear();
+    for (std::size_t f = 0; f < axes.size() && why.empty(); ++f)
+      if (!axes[f].empty() && (limits[f].whole || (limits[f].evenly && sizes[f] % ways(axes[f]) != 0)))
+        why = fmt::format("factor {} of '{}', of size {}, cannot be split so", f, name, sizes[f]);
+    if (why.empty()) return why;
+  }
+  return why;
+}
+
 // A plan whose names and ranks are those of this model.
 Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
   std::map<std::string, std::set<std::size_t>> ranks;
@@ -123,6 +165,11 @@ Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string&
     if (known(name) && !ranks[name].contains(sharding.dims.size()))
       errors.push_back(error_at({file}, fmt::format("'{}' has {} dimensions, its sharding {}", name,
                                                     *ranks[name].begin(), sharding.dims.size())));
+  for (const std::string& name : plan.demands.apart) known(name);
+  for (const auto& [name, axes] : plan.demands.divided)
+    if (known(name))
+      if (const std::string why = misfit(graph, name, axes); !why.empty())
+        errors.push_back(error_at({file}, fmt::format("divided.{}: {}", name, why)));
   for (const std::vector<std::string>& group : plan.constraints.alike)
     for (const std::string& name : group) known(name);
   for (const auto& [name, barrier] : plan.constraints.barriers) known(name);
@@ -234,8 +281,10 @@ planner::Subject subject_of(const Request& request, const Loaded& loaded, const 
             TRY(const passes::Seeds seeds, wishes(mesh));
             return pins_of(seeds);
           },
-          [wishes, &loaded, &cluster](const Mesh& mesh, const planner::Pins& decided) {
-            return complete(loaded.prepared, mesh, decided_seeds(wishes(mesh).value(), decided), cluster);
+          [wishes, &loaded, &cluster](const Mesh& mesh, planner::Decisions decided) {
+            passes::follow(loaded.prepared.step, decided.values, decided.demands.divided);
+            return complete(loaded.prepared, mesh, decided_seeds(wishes(mesh).value(), decided.values),
+                            cluster, decided.demands);
           }};
 }
 
@@ -322,8 +371,11 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   Plan plan = std::move(decision.plan);
   plan.origin = std::move(origin);
   TRY(passes::Seeds seeds, wishes_for(request, model, prepared, plan.mesh));
-  seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided));
-  planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster);
+  passes::follow(prepared.step, decision.decided.values, decision.decided.demands.divided);
+  seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided.values));
+  plan.demands =
+      passes::needed(decision.decided.demands, passes::shard(prepared, plan.mesh, seeds), plan.mesh, cluster);
+  planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster, plan.demands);
   planner::recount(plan, cluster, candidate);
   if (!request.cluster.empty()) plan.machine = cluster;
   add_hints(plan, model, prepared, seeds);
@@ -385,8 +437,10 @@ Result<Built> decide(const Request& request) {
                                     request.ranks, to_string(mesh), mesh.devices()));
   TRY(Cluster cluster, cluster_for(request, mesh.devices()));
   if (request.cluster.empty() && given && given->machine) cluster = *given->machine;
-  planner::Candidate candidate = complete(prepared, mesh, seeds, cluster);
+  const Demands demands = given ? given->demands : Demands{};
+  planner::Candidate candidate = complete(prepared, mesh, seeds, cluster, demands);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
+  plan.demands = demands;
   plan.reason = reason;
   plan.expect = std::move(expect);
   if (!request.cluster.empty()) plan.machine = cluster;

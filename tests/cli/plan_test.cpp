@@ -74,6 +74,51 @@ tensors:
   EXPECT_THAT(check.out, HasSubstr("{data=2, model=3}"));
 }
 
+// What tensors do not say, a plan can demand of nodes.
+TEST(Plan, MayDivideNodes) {
+  const Scratch scratch;
+  const auto with = [&](const Words& command, const std::string& demands) {
+    const std::string plan = scratch.write(
+        "plan.yaml", "plan: mlp\nmesh: {data: 2}\ntensors: {x: [_, _], w1: [_, _]}\n" + demands);
+    return shardc(command + Words{example("mlp"), "--set", "B=6,H=8,I=4", "--plan", plan});
+  };
+  const std::string spread = "divided: {h.linear.product: [_, _, data]}\n";
+  EXPECT_THAT(with({"dump", "--at", "spmd"}, "").out, Not(HasSubstr("sum[i=4@data]")));
+  EXPECT_THAT(with({"dump", "--at", "spmd"}, spread).out, HasSubstr("sum[i=4@data]"));
+  const Finished check = with({"check"}, spread);
+  EXPECT_EQ(check.status, 0) << check;
+
+  const auto refusal = [&](const std::string& demands) {
+    const Finished run = with({"check"}, demands);
+    EXPECT_EQ(run.status, 2) << run;
+    return run.err;
+  };
+  EXPECT_THAT(refusal("divided: {h.linear.prodct: [_, _, data]}\n"),
+              HasSubstr("did you mean 'h.linear.product'?"));
+  EXPECT_THAT(refusal("divided: {x: [_, data]}\n"), HasSubstr("the model has no node of that name"));
+  EXPECT_THAT(refusal("divided: {h.linear.product: [_, data]}\n"), HasSubstr("have 3 factors, not 2"));
+  EXPECT_THAT(refusal("apart: [w8]\n"), HasSubstr("the model has no tensor 'w8'"));
+}
+
+// Where memory is short a plan may demand much, and leads to the very program all the same.
+TEST(Plan, IsReplayedWhereMemoryIsShort) {
+  const Scratch scratch;
+  const Words model = small_example("gpt-tiny");
+  const std::string cluster = scratch.write("c.yaml", R"(cluster: c
+device: {name: d, memory: 140kB, bandwidth: 100GB/s, flops: {f32: 1e12}}
+topology:
+  - {name: net, size: 4, bandwidth: 10GB/s, latency: 1us}
+)");
+  const std::string plan = plan_of(scratch, "plan.yaml", model + Words{"--cluster", cluster});
+  EXPECT_THAT(read_file(plan), AllOf(HasSubstr("divided:\n"), HasSubstr("apart:\n")));
+  const Finished chosen = shardc(Words{"dump", "--at", "spmd", "--cluster", cluster} + model);
+  const Finished replayed = shardc(Words{"dump", "--at", "spmd", "--plan", plan} + model);
+  ASSERT_EQ(chosen.status, 0) << chosen;
+  EXPECT_TRUE(chosen.out == replayed.out);
+  const Finished check = shardc(Words{"check", "--plan", plan} + model);
+  EXPECT_EQ(check.status, 0) << check;
+}
+
 TEST(Plan, ForAnotherModelIsRefused) {
   const Scratch scratch;
   const std::string plan = plan_of(scratch, "plan.yaml", {example("mlp"), "--mesh", "data=2"});

@@ -610,6 +610,11 @@ tensors:
   c: "[[data, model]+ p2, _]"
   d: "[_, model]{replicated: data}"
   layer.h: [[model:(2)2, data], _]
+divided:
+  layer.h: [data, _, [model:(1)2, model:(2)2]]
+apart:
+  - layer.w1
+  - layer.w2
 alike:
   - [a, b]
   - [layer.wq, layer.wk, layer.wv]
@@ -632,6 +637,20 @@ reason: a test
   const Result<Plan> plan = frontend::parse_plan(text, "plan.yaml");
   ASSERT_TRUE(plan) << render(plan.error());
   EXPECT_EQ(frontend::print(plan.value()), text);
+}
+
+TEST(PlanText, SaysWhatIsWrongWithDemands) {
+  const auto refusal = [](const std::string& demand) {
+    const auto plan = frontend::parse_plan("plan: m\nmesh: {a: 2}\ntensors: {}\n" + demand + "\n", "p");
+    return plan ? "" : render(plan.error());
+  };
+  EXPECT_EQ(refusal("divided: {h: [a, _]}\napart: [w]"), "");
+  EXPECT_NE(refusal("divided: 3").find("a map from nodes to shardings"), std::string::npos);
+  EXPECT_NE(refusal("divided: {h: [b, _]}").find("p:4:"), std::string::npos);
+  EXPECT_NE(refusal("divided: {h: [+, _]}").find("a list of axes for each factor"), std::string::npos);
+  EXPECT_NE(refusal("divided: {h: [a, a]}").find("error: "), std::string::npos);
+  EXPECT_NE(refusal("apart: w").find("a list of tensors"), std::string::npos);
+  EXPECT_NE(refusal("apart: [[w]]").find("the name of a tensor"), std::string::npos);
 }
 
 TEST(PlanText, SaysWhatIsWrongWithWhereItComesFrom) {

@@ -239,5 +239,30 @@ const Case kCases[] = {
 INSTANTIATE_TEST_SUITE_P(Cases, Partitioned, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
 
+// A form is kept for the next reader, or made anew where that is demanded.
+TEST(Partition, BringsIntoFormApart) {
+  const auto program = parse_program(R"(mesh {x=4}
+graph g {
+  input %w: f32[64, 64]@[x, _]
+  input %v: f32[64, 64]@[_, _]
+  %a: f32[i=64, j=64]@[_, _] = sum[k=64](%v[i, k] * exp(%w[k, j]))
+  %b: f32[i=64, j=64]@[_, _] = %w[j, i] * %a[i, j]
+  output b = %b
+}
+)");
+  ASSERT_TRUE(program) << render(program.error());
+  const auto& [mesh, graph] = program.value();
+  const Cluster cluster = testing::without_latency(4);
+  const Divisions whole = {{"a", {{}, {}, {}}}, {"b", {{}, {}}}};
+  EXPECT_EQ(collectives_of(passes::partition(graph, mesh, cluster, {whole, {}}).graph), "all_gather 4096B");
+  EXPECT_EQ(collectives_of(passes::partition(graph, mesh, cluster, {whole, {"w"}}).graph),
+            "all_gather 4096B, all_gather 4096B");
+  const Demands all = passes::needed({whole, {"v", "w"}}, graph, mesh, cluster);
+  EXPECT_TRUE(all.divided.contains("a")) << "each device would sum its part of k";
+  EXPECT_EQ(all.apart, (std::set<std::string, std::less<>>{"w"}));
+  EXPECT_TRUE(passes::needed({{{"a", {{}, {}, {shardc::whole(mesh, AxisId(0))}}}}, {}}, graph, mesh, cluster)
+                  .divided.empty());
+}
+
 }  // namespace
 }  // namespace shardc

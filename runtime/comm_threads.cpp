@@ -4,11 +4,11 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <thread>
 
 #include "runtime/barrier.h"
 #include "runtime/blocks.h"
 #include "runtime/comm.h"
+#include "runtime/crew.h"
 #include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/reduce.h"
@@ -207,8 +207,7 @@ void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_
 }  // namespace
 
 std::vector<std::unique_ptr<Comm>> make_thread_comms(int ranks, std::span<const shardc_group> groups) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  const int spins = ranks > cores ? kSpinsWhenCrowded : kSpins;
+  const int spins = ranks > usable_cores() ? kSpinsWhenCrowded : kSpins;
   auto team = std::make_shared<Team>(ranks);
   std::vector<std::vector<Seat>> seats(static_cast<std::size_t>(ranks));
   for (const shardc_group& group : groups) seat_group(*team, seats, group, spins);

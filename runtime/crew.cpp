@@ -1,5 +1,8 @@
 #include "runtime/crew.h"
 
+#include <sched.h>
+
+#include <algorithm>
 #include <stdexcept>
 
 namespace shardc::runtime {
@@ -9,6 +12,12 @@ namespace {
 constexpr int kSpins = 200;
 
 }  // namespace
+
+int usable_cores() {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0) return std::max(1, CPU_COUNT(&cores));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 Crew::Crew(int members) : barrier_(members, kSpins) {
   for (int m = 1; m < members; ++m) threads_.emplace_back([this, m] { work(m); });

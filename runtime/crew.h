@@ -10,6 +10,8 @@
 
 namespace shardc::runtime {
 
+int usable_cores();  // on which this process may run: at least 1
+
 class Crew {
  public:
   explicit Crew(int members);

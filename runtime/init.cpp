@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "runtime/draw.h"
 #include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/random.h"
@@ -13,18 +14,6 @@ namespace shardc::runtime {
 namespace {
 
 constexpr std::int64_t kBlock = 1024;
-
-// Bits first, then the arithmetic: each loop vectorises by itself.
-void draw_normal(std::uint64_t key, std::int64_t first, std::int64_t count, double scale, double* out) {
-  std::array<std::int32_t, kBlock> radius, angle;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto counter = static_cast<std::uint64_t>(first + i);
-    radius[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(random_bits(key, 2 * counter) >> 40);
-    angle[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(random_bits(key, 2 * counter + 1) >> 40);
-  }
-  for (std::int64_t i = 0; i < count; ++i)
-    out[i] = scale * normal_of(radius[static_cast<std::size_t>(i)], angle[static_cast<std::size_t>(i)]);
-}
 
 void initial_values(const shardc_arg& arg, std::uint64_t key, std::int64_t first, std::int64_t count,
                     double* out) {
@@ -39,7 +28,7 @@ void initial_values(const shardc_arg& arg, std::uint64_t key, std::int64_t first
       std::fill(out, out + count, arg.a);
       return;
     case SHARDC_NORMAL:
-      draw_normal(key, first, count, arg.a, out);
+      draw_normal(key, static_cast<std::uint64_t>(first), count, arg.a, out);
       return;
     case SHARDC_UNIFORM:
       for (std::int64_t i = 0; i < count; ++i)
@@ -60,12 +49,22 @@ void store_all(char* local, int dtype, std::int64_t to, std::int64_t count, cons
 
 }  // namespace
 
-void initialize(const shardc_arg& arg, std::uint64_t seed, std::int64_t rank, char* local) {
+void initialize(const shardc_arg& arg, std::uint64_t seed, std::int64_t rank, char* local, std::int64_t share,
+                std::int64_t shares) {
+  if (arg.init == SHARDC_ZEROS) return;
   const std::uint64_t key = random_key(seed, arg.tensor.name);
+  // At least as many as there are elements: there are fewer where the last ranks' chunks are not full.
+  const std::int64_t places = local_elements(arg.tensor);
+  const std::int64_t first = places / shares * share,
+                     last = share + 1 == shares ? places : first + places / shares;
+  std::int64_t seen = 0;
   for_each_run(arg.tensor, rank, [&](std::int64_t to, std::int64_t from, std::int64_t count) {
+    const std::int64_t begin = std::clamp<std::int64_t>(first - seen, 0, count);
+    const std::int64_t end = std::clamp<std::int64_t>(last - seen, 0, count);
+    seen += count;
     std::array<double, kBlock> values;
-    for (std::int64_t i = 0; i < count; i += kBlock) {
-      const std::int64_t part = std::min(kBlock, count - i);
+    for (std::int64_t i = begin; i < end; i += kBlock) {
+      const std::int64_t part = std::min(kBlock, end - i);
       initial_values(arg, key, from + i, part, values.data());
       store_all(local, arg.tensor.dtype, to + i, part, values.data());
     }

@@ -7,8 +7,10 @@
 
 namespace shardc::runtime {
 
-// Fills a rank's part. Every element is a function of the seed, the argument's name and the element's global
-// position alone.
-void initialize(const shardc_arg& arg, std::uint64_t seed, std::int64_t rank, char* local);
+// Fills a rank's part, of which every byte is zero so far. Every element is a function of the seed, the
+// argument's name and the element's global position alone, so that the work can be divided: this is the part
+// of helper `share` of `shares`.
+void initialize(const shardc_arg& arg, std::uint64_t seed, std::int64_t rank, char* local,
+                std::int64_t share = 0, std::int64_t shares = 1);
 
 }  // namespace shardc::runtime

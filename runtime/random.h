@@ -18,8 +18,10 @@ inline std::uint64_t mix(std::uint64_t z) {
   return z ^ (z >> 31);
 }
 
+inline constexpr std::uint64_t kCounterStride = 0xd1342543de82ef95u;
+
 inline std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter) {
-  return mix(mix(key) ^ (counter * 0xd1342543de82ef95u));
+  return mix(mix(key) ^ (counter * kCounterStride));
 }
 
 // [0, 1), a multiple of 2^-24
@@ -28,7 +30,7 @@ inline double random_uniform(std::uint64_t key, std::uint64_t counter) {
 }
 
 // ln(x) for x in (0, 1], within 2 ulp. Like the cosine below made of additions, products and one quotient
-// alone: no library's version changes a number, and loops over it vectorise.
+// alone: no library's version changes a number, and draw.cpp can do the same in vectors.
 inline double unit_log(double x) {
   const auto bits = std::bit_cast<std::uint64_t>(x);
   const double exponent = std::bit_cast<double>((bits >> 52) | 0x4330000000000000u) - (0x1p52 + 1023);

@@ -1,7 +1,6 @@
 #include "runtime/session.h"
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <new>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "runtime/init.h"
 #include "runtime/kernels/blas.h"
 #include "runtime/layout.h"
+#include "runtime/memory.h"
 #include "runtime/random.h"
 #include "runtime/rank.h"
 #include "runtime/trace.h"
@@ -20,27 +20,20 @@
 namespace shardc::runtime {
 namespace {
 
-struct Free {
-  void operator()(char* memory) const { ::operator delete(memory, std::align_val_t{64}); }
-};
-using Buffer = std::unique_ptr<char, Free>;
-
 // A rank that lives in this process, and its memory.
 struct Local {
   Rank rank;
-  std::vector<Buffer> args, outputs;
-  Buffer arena;
+  std::vector<Memory> args, outputs;
+  Memory arena;
   std::vector<void*> arg_pointers, output_pointers;
   std::int64_t bytes = 0;  // allocated
   std::int64_t step_ns = 0;
 
   int number() const { return rank.comm->rank(); }
 
-  Buffer allocate(std::int64_t size, bool clear) {
-    Buffer buffer(static_cast<char*>(::operator new(static_cast<std::size_t>(size), std::align_val_t{64})));
-    if (clear) std::memset(buffer.get(), 0, static_cast<std::size_t>(size));  // padding is not undefined
+  Memory take(std::int64_t size) {
     bytes += size;
-    return buffer;
+    return allocate(size);
   }
 };
 
@@ -101,6 +94,7 @@ std::string names_of(const Item* items, int count, Name name) {
 struct Session::Impl {
   Impl(const shardc_program& p, Backend b, std::uint64_t s);
 
+  void draw();
   // Runs the job on every rank of this process; turns what any of them throws into RankFailure.
   template <class Job>
   void each_rank(Job job);
@@ -136,22 +130,42 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s)
   }
   crew = std::make_unique<Crew>(static_cast<int>(locals.size()));
   peak_bytes.resize(static_cast<std::size_t>(ranks));
-  each_rank([&](Local& local) {  // by its own thread, so that memory is near it
+  each_rank([&](Local& local) {
     for (int i = 0; i < program.args; ++i) {
-      const shardc_arg& a = program.arg[i];
-      local.args.push_back(local.allocate(local_bytes(a.tensor), true));
+      local.args.push_back(local.take(local_bytes(program.arg[i].tensor)));
       local.arg_pointers.push_back(local.args.back().get());
-      if (a.role != SHARDC_INPUT) initialize(a, seed, local.number(), local.args.back().get());
     }
     for (int i = 0; i < program.outputs; ++i) {
-      local.outputs.push_back(local.allocate(local_bytes(program.output[i].tensor), true));
+      local.outputs.push_back(local.take(local_bytes(program.output[i].tensor)));
       local.output_pointers.push_back(local.outputs.back().get());
     }
-    local.arena = local.allocate(program.arena_bytes, false);
+    local.arena = local.take(program.arena_bytes);
     std::vector<std::int64_t> all(static_cast<std::size_t>(ranks));
     local.rank.comm->all_gather(kWorld, &local.bytes, all.data(), {1, 1, ranks, 1}, SHARDC_I64);
     if (&local == locals.front().get()) peak_bytes = all;
   });
+  draw();
+}
+
+// Initial values: each rank its own, so that memory is near it, with the help of cores that have no rank. Of
+// an MPI job's other processes some may be on other machines; they count as if they were here.
+void Session::Impl::draw() {
+  const int helpers = std::max(1, usable_cores() / ranks);
+  std::vector<std::exception_ptr> errors(locals.size() * static_cast<std::size_t>(helpers));
+  Crew drawers(static_cast<int>(errors.size()));
+  drawers.run([&](int member) {
+    const Local& local = *locals[static_cast<std::size_t>(member / helpers)];
+    try {
+      for (int i = 0; i < program.args; ++i)
+        if (program.arg[i].role != SHARDC_INPUT)
+          initialize(program.arg[i], seed, local.number(), local.args[static_cast<std::size_t>(i)].get(),
+                     member % helpers, helpers);
+    } catch (...) {
+      errors[static_cast<std::size_t>(member)] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
 }
 
 template <class Job>

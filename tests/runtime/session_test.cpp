@@ -267,7 +267,7 @@ TEST(Random, LogarithmAndCosineAreNearlyExact) {
 
 TEST(Init, EveryKind) {
   const shardc_dim dim{4, 0, nullptr};
-  float local[4];
+  float local[4] = {};
   const auto run = [&](int init, double a, double b) {
     initialize({{"p", SHARDC_F32, 1, &dim}, SHARDC_PARAM, init, a, b, 0}, 9, 0,
                reinterpret_cast<char*>(local));

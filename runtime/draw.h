@@ -1,0 +1,11 @@
+// Normal numbers by the block: what initial parameters are made of.
+#pragma once
+
+#include <cstdint>
+
+namespace shardc::runtime {
+
+// out[i] = scale * random_normal(key, first + i), to the last bit, whatever instructions the processor has.
+void draw_normal(std::uint64_t key, std::uint64_t first, std::int64_t count, double scale, double* out);
+
+}  // namespace shardc::runtime

@@ -1,0 +1,72 @@
+// What a session starts with: memory, and the values that are drawn into it.
+#include "runtime/init.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "runtime/draw.h"
+#include "runtime/layout.h"
+#include "runtime/memory.h"
+#include "runtime/random.h"
+
+namespace shardc::runtime::testing {
+namespace {
+
+TEST(Draw, BlocksHoldWhatTheDefinitionSays) {
+  for (const std::uint64_t key : {std::uint64_t{0}, random_key(7, "layer.w"), ~std::uint64_t{0}})
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{1} << 40})
+      for (const std::int64_t count : {0, 1, 3, 4, 1023, 1024, 1030, 5000}) {
+        std::vector<double> drawn(static_cast<std::size_t>(count) + 1, 123.0);
+        draw_normal(key, first, count, 0.02, drawn.data());
+        for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
+          ASSERT_EQ(drawn[i], 0.02 * random_normal(key, first + i)) << i << " of " << count;
+        EXPECT_EQ(drawn.back(), 123.0);
+      }
+}
+
+// Rows of 1300 cut in chunks of 434 and 5 rows in chunks of 3: the last ranks' are not full.
+TEST(Init, SharesMakeUpTheWhole) {
+  const shardc_axis rows{3, 2}, columns{1, 3};
+  const shardc_dim dims[] = {{5, 1, &rows}, {1300, 1, &columns}};
+  const shardc_arg arg{{"w", SHARDC_F32, 2, dims}, SHARDC_PARAM, SHARDC_NORMAL, 0.5, 0, 0};
+  for (int rank = 0; rank < 6; ++rank)
+    for (const std::int64_t shares : {1, 2, 7, 5000}) {
+      std::vector<float> local(static_cast<std::size_t>(local_elements(arg.tensor)), 0.0f);
+      for (std::int64_t share = 0; share < shares; ++share)
+        initialize(arg, 3, rank, reinterpret_cast<char*>(local.data()), share, shares);
+      for_each_run(arg.tensor, rank, [&](std::int64_t to, std::int64_t from, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i)
+          ASSERT_EQ(local[static_cast<std::size_t>(to + i)],
+                    static_cast<float>(
+                        0.5 * random_normal(random_key(3, "w"), static_cast<std::uint64_t>(from + i))));
+      });
+    }
+}
+
+TEST(Init, AShareIsNoMoreThanItsPart) {
+  const shardc_dim dim{4000, 0, nullptr};
+  const shardc_arg arg{{"w", SHARDC_F32, 1, &dim}, SHARDC_PARAM, SHARDC_ONES, 0, 0, 0};
+  std::vector<float> local(4000, 0.0f);
+  initialize(arg, 3, 0, reinterpret_cast<char*>(local.data()), 1, 4);
+  EXPECT_EQ(std::count(local.begin(), local.end(), 1.0f), 1000);
+  EXPECT_EQ(std::count(local.begin() + 1000, local.begin() + 2000, 1.0f), 1000);
+}
+
+TEST(Memory, IsZeroAndAligned) {
+  for (const std::int64_t bytes : {std::int64_t{0}, std::int64_t{1}, std::int64_t{100'000},
+                                   std::int64_t{2} << 20, (std::int64_t{5} << 20) + 3}) {
+    const Memory memory = allocate(bytes);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.get()) % 64, 0u);
+    EXPECT_TRUE(std::all_of(memory.get(), memory.get() + bytes, [](char c) { return c == 0; }));
+    std::memset(memory.get(), 1, static_cast<std::size_t>(bytes));  // all of it is ours
+  }
+}
+
+TEST(Memory, ThatDoesNotExistIsNoMemory) { EXPECT_THROW(allocate(std::int64_t{1} << 60), std::bad_alloc); }
+
+}  // namespace
+}  // namespace shardc::runtime::testing

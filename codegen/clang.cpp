@@ -3,12 +3,18 @@
 #include <clang/Basic/Diagnostic.h>
 #include <clang/Basic/SourceManager.h>
 #include <clang/Basic/Version.h>
+#include <clang/CodeGen/BackendUtil.h>
 #include <clang/CodeGen/CodeGenAction.h>
 #include <clang/Frontend/CompilerInstance.h>
 #include <clang/Frontend/CompilerInvocation.h>
 #include <clang/Frontend/Utils.h>
 #include <fmt/format.h>
 #include <llvm/ADT/StringMap.h>
+#include <llvm/Bitcode/BitcodeReader.h>
+#include <llvm/IR/DiagnosticInfo.h>
+#include <llvm/IR/DiagnosticPrinter.h>
+#include <llvm/IR/LLVMContext.h>
+#include <llvm/IR/Module.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/VirtualFileSystem.h>
@@ -17,8 +23,11 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <thread>
 #include <vector>
 
+#include "codegen/split.h"
 #include "ir/support/check.h"
 
 namespace shardc::codegen {
@@ -149,31 +158,108 @@ std::string compilation_key(const std::string& source, const std::string& file_n
   return fmt::format("{}\n{}\n{}", key, runtime_header(), source);
 }
 
+namespace {
+
+// clang with a source before it, ready for an action.
+class Compiler {
+ public:
+  Compiler(const std::string& source, const std::string& file_name, const CompileOptions& options)
+      : file_name_(file_name), files_(file_system(source, file_name)) {
+    initialize_targets();
+    clang_.createDiagnostics(&collector_, /*ShouldOwnClient=*/false);
+    auto invocation = invocation_for(command_line(file_name, options), clang_.getDiagnostics(), files_);
+    if (!invocation || clang_.getDiagnostics().hasErrorOccurred()) return;
+    clang_.setInvocation(std::move(invocation));
+    clang::ProcessWarningOptions(clang_.getDiagnostics(), clang_.getDiagnosticOpts());
+    clang_.setVerboseOutputStream(llvm::nulls());  // otherwise "2 errors generated." on stderr
+    clang_.createFileManager(files_);
+    ready_ = true;
+  }
+  bool run(clang::FrontendAction& action) { return ready_ && clang_.ExecuteAction(action); }
+  clang::CompilerInstance& clang() { return clang_; }
+
+  Diagnostics failure() {
+    Diagnostics errors = collector_.take();
+    if (errors.empty())
+      errors.push_back(
+          error_at({file_name_}, fmt::format("clang's {} failed", ready_ ? "compilation" : "driver")));
+    return errors;
+  }
+
+ private:
+  Collector collector_;
+  const std::string file_name_;
+  const FileSystem files_;
+  clang::CompilerInstance clang_;
+  bool ready_ = false;
+};
+
+// A part's optimisation and object code, on whatever thread: nothing here is shared but settings.
+Result<std::string> object_of(const std::string& bitcode, clang::CompilerInstance& settings) {
+  Diagnostics errors;
+  llvm::LLVMContext context;
+  context.setDiagnosticHandlerCallBack(
+      [](const llvm::DiagnosticInfo* info, void* found) {
+        if (info->getSeverity() != llvm::DS_Error) return;
+        std::string text;
+        llvm::raw_string_ostream stream(text);
+        llvm::DiagnosticPrinterRawOStream printer(stream);
+        info->print(printer);
+        static_cast<Diagnostics*>(found)->push_back(error_at({}, text));
+      },
+      &errors);
+  auto module = llvm::parseBitcodeFile(llvm::MemoryBufferRef(bitcode, "part"), context);
+  if (!module) return error_at({}, "a part of a module: " + llvm::toString(module.takeError()));
+  Collector collector;
+  clang::DiagnosticsEngine engine(new clang::DiagnosticIDs, new clang::DiagnosticOptions, &collector,
+                                  /*ShouldOwnClient=*/false);
+  llvm::SmallVector<char, 0> bytes;
+  clang::EmitBackendOutput(engine, settings.getHeaderSearchOpts(), settings.getCodeGenOpts(),
+                           settings.getTargetOpts(), settings.getLangOpts(), (*module)->getDataLayoutStr(),
+                           module->get(), clang::Backend_EmitObj, llvm::vfs::getRealFileSystem(),
+                           std::make_unique<llvm::raw_svector_ostream>(bytes));
+  const Diagnostics reported = collector.take();
+  errors.insert(errors.end(), reported.begin(), reported.end());
+  if (!errors.empty()) return errors;
+  return std::string(bytes.begin(), bytes.end());
+}
+
+}  // namespace
+
 Result<std::string> compile_cpp(const std::string& source, const std::string& file_name,
                                 const CompileOptions& options, Emit emit) {
-  initialize_targets();
-  Collector collector;
-  const auto failure = [&](const char* stage) {
-    Diagnostics errors = collector.take();
-    if (errors.empty()) errors.push_back(error_at({file_name}, fmt::format("clang's {} failed", stage)));
-    return errors;
-  };
-
-  clang::CompilerInstance compiler;
-  compiler.createDiagnostics(&collector, /*ShouldOwnClient=*/false);
-  const FileSystem files = file_system(source, file_name);
-  auto invocation = invocation_for(command_line(file_name, options), compiler.getDiagnostics(), files);
-  if (!invocation || compiler.getDiagnostics().hasErrorOccurred()) return failure("driver");
-
-  compiler.setInvocation(std::move(invocation));
-  clang::ProcessWarningOptions(compiler.getDiagnostics(), compiler.getDiagnosticOpts());
-  compiler.setVerboseOutputStream(llvm::nulls());  // otherwise "2 errors generated." on stderr
-  compiler.createFileManager(files);
+  Compiler compiler(source, file_name, options);
   llvm::SmallVector<char, 0> bytes;
-  compiler.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(bytes));
+  compiler.clang().setOutputStream(std::make_unique<llvm::raw_svector_ostream>(bytes));
   const std::unique_ptr<clang::FrontendAction> action = action_for(emit);
-  if (!compiler.ExecuteAction(*action)) return failure("compilation");
+  if (!compiler.run(*action)) return compiler.failure();
   return std::string(bytes.begin(), bytes.end());
+}
+
+Result<std::vector<std::string>> compile_cpp_in_parts(const std::string& source, const std::string& file_name,
+                                                      const CompileOptions& options, int parts) {
+  Compiler compiler(source, file_name, options);
+  llvm::LLVMContext context;
+  clang::EmitLLVMOnlyAction front(&context);
+  clang::CodeGenOptions& settings = compiler.clang().getCodeGenOpts();
+  settings.DisableLLVMPasses = true;
+  if (!compiler.run(front)) return compiler.failure();
+  settings.DisableLLVMPasses = false;
+  const std::unique_ptr<llvm::Module> module = front.takeModule();
+  const std::vector<std::string> bitcode = split(*module, parts);
+
+  std::vector<std::optional<Result<std::string>>> made(bitcode.size());
+  std::vector<std::thread> threads;
+  const auto make = [&](std::size_t i) { made[i].emplace(object_of(bitcode[i], compiler.clang())); };
+  for (std::size_t i = 1; i < bitcode.size(); ++i) threads.emplace_back(make, i);
+  make(0);
+  for (std::thread& thread : threads) thread.join();
+  std::vector<std::string> objects;
+  for (std::optional<Result<std::string>>& object : made) {
+    if (!*object) return std::move(*object).error();
+    objects.push_back(std::move(*object).value());
+  }
+  return objects;
 }
 
 }  // namespace shardc::codegen

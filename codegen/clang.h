@@ -12,6 +12,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ir/support/result.h"
 
@@ -27,6 +28,11 @@ enum class Emit { Object, LlvmIr, Assembly };
 // Errors and warnings (which are errors) are diagnostics with their place in `file_name`.
 Result<std::string> compile_cpp(const std::string& source, const std::string& file_name,
                                 const CompileOptions& options, Emit emit);
+
+// The same as several objects that belong together, in at most so many threads (split.h): what takes time is
+// optimisation.
+Result<std::vector<std::string>> compile_cpp_in_parts(const std::string& source, const std::string& file_name,
+                                                      const CompileOptions& options, int parts);
 
 // All that the object follows from: the source, what it includes, the options, the compiler and, for
 // "native", this machine's processor.

@@ -1,10 +1,13 @@
 #include "tools/native.h"
 
+#include <fmt/format.h>
+
 #include <cstdlib>
 #include <optional>
 
 #include "codegen/cache.h"
 #include "ir/support/check.h"
+#include "runtime/crew.h"
 
 namespace shardc::tools {
 namespace {
@@ -33,11 +36,44 @@ Result<std::string> compile_generated(const Built& built, const Compilation& opt
   return bytes;
 }
 
+namespace {
+
+// Several objects as one text: the length of each before it. The cache vouches for what it finds.
+std::string joined(const std::vector<std::string>& objects) {
+  std::string text;
+  for (const std::string& object : objects) text += fmt::format("{}\n", object.size()) + object;
+  return text;
+}
+
+std::vector<std::string> separated(const std::string& text) {
+  std::vector<std::string> objects;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t line = text.find('\n', at), size = std::stoull(text.substr(at, line - at));
+    objects.push_back(text.substr(line + 1, size));
+    at = line + 1 + size;
+  }
+  return objects;
+}
+
+std::vector<std::string> objects_of(const Built& built, const Compilation& options) {
+  const std::string source = emit(built), name = built.model.graph.name + ".cpp";
+  const codegen::ObjectCache cache = options.cached ? cache_of_user() : codegen::ObjectCache();
+  const std::string key = codegen::compilation_key(source, name, options) + "\nin parts";
+  if (const std::optional<std::string> known = cache.find(key)) return separated(*known);
+  const auto objects = codegen::compile_cpp_in_parts(source, name, options, runtime::usable_cores());
+  CHECK(static_cast<bool>(objects), "generated code does not compile: {}", render(objects.error()));
+  cache.keep(key, joined(objects.value()));
+  return objects.value();
+}
+
+}  // namespace
+
 Result<Loaded> load_in_process(const Built& built, const Compilation& options) {
-  TRY(const std::string object, compile_generated(built, options, codegen::Emit::Object));
   TRY(codegen::Jit jit, codegen::Jit::create());
-  TRY(const Done added, jit.add_object(object));
-  static_cast<void>(added);
+  for (const std::string& object : objects_of(built, options)) {
+    TRY(const Done added, jit.add_object(object));
+    static_cast<void>(added);
+  }
   TRY(void* symbol, jit.lookup("shardc_the_program"));
   return Loaded{std::move(jit), static_cast<const shardc_program*>(symbol)};
 }

@@ -1,6 +1,7 @@
 // clang in process, the JIT, and executables, on small hand-written programs.
 #include "codegen/jit.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -243,6 +244,64 @@ TEST_F(Link, ReportsAMissingArchiveDriverOrDirectory) {
   const auto place = link_executable(object, path("none/prog"), {.runtime_archive = runtime()});
   ASSERT_FALSE(place);
   EXPECT_THAT(place.error()[0].message, HasSubstr("none/prog"));
+}
+
+// Forty functions that call a helper, read a table, and one that calls them all.
+std::string large_program() {
+  std::string source =
+      "namespace {\nconst double table[] = {1, 2, 3, 4};\n"
+      "inline double helper(double x, int i) { return x * table[i & 3] + i; }\n";
+  std::string calls;
+  for (int f = 0; f < 40; ++f) {
+    source += fmt::format("__attribute__((noinline)) double part_{}(double x) {{\n", f);
+    for (int i = 0; i < 40; ++i) source += fmt::format("  x = helper(x * 0.5, {});\n", f + i);
+    source += "  return x;\n}\n";
+    calls += fmt::format(" + part_{}(x)", f);
+  }
+  return source + "double all(double x) { return 0" + calls + "; }\n}\n" +
+         "extern \"C\" {\nextern double (*const entry)(double);\ndouble (*const entry)(double) = all;\n}\n";
+}
+
+double run_in_parts(int parts, std::size_t objects) {
+  auto made = compile_cpp_in_parts(large_program(), "gen.cpp", {}, parts);
+  if (!made) throw std::runtime_error(render(made.error()));
+  EXPECT_EQ(made.value().size(), objects);
+  auto jit = Jit::create();
+  for (const std::string& object : made.value())
+    EXPECT_TRUE(static_cast<bool>(jit.value().add_object(object)));
+  auto entry = jit.value().lookup("entry");
+  if (!entry) throw std::runtime_error(render(entry.error()));
+  return (*static_cast<double (**)(double)>(entry.value()))(0.25);
+}
+
+TEST(Parts, ComputeWhatTheWholeDoes) {
+  const double whole = run_in_parts(1, 1);
+  EXPECT_GT(whole, 0);
+  EXPECT_EQ(run_in_parts(2, 2), whole);
+  EXPECT_EQ(run_in_parts(7, 7), whole);
+}
+
+TEST(Parts, OfLittleThereIsOne) {
+  const auto made = compile_cpp_in_parts(
+      "__attribute__((noinline)) int f() { return 1; }\n__attribute__((noinline)) int g() { return f(); }\n",
+      "gen.cpp", {}, 4);
+  ASSERT_TRUE(static_cast<bool>(made));
+  EXPECT_EQ(made.value().size(), 1U);
+}
+
+// A variable that functions change cannot be in two parts.
+TEST(Parts, WhatSharesAVariableStaysTogether) {
+  const auto made = compile_cpp_in_parts(
+      "static int count = 0;\nextern \"C\" int next() { return ++count; }\n" + large_program(), "gen.cpp", {},
+      4);
+  ASSERT_TRUE(static_cast<bool>(made));
+  EXPECT_EQ(made.value().size(), 1U);
+}
+
+TEST(Parts, MistakesHaveTheirPlace) {
+  const auto made = compile_cpp_in_parts("int f() { return nothing; }\n", "gen.cpp", {}, 4);
+  ASSERT_FALSE(static_cast<bool>(made));
+  EXPECT_THAT(render(made.error()), HasSubstr("gen.cpp:1"));
 }
 
 }  // namespace

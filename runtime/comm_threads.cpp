@@ -1,7 +1,14 @@
 // Ranks as threads. A collective is: publish a pointer, barrier, work on one's own part of everybody's
 // buffers, barrier. Nothing is staged: an all-reduce reads and writes each byte of each buffer once.
+//
+// Of what is small the barriers are the price. Then a member publishes a copy, and the second barrier is not
+// needed: nobody looks at anyone's buffers. The copy lies in one of two slots in turns; whoever writes a slot
+// again has passed the barrier of the call in between, which all reached after they had read the slot.
 #include <algorithm>
+#include <array>
 #include <condition_variable>
+#include <cstddef>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -16,25 +23,62 @@
 namespace shardc::runtime {
 namespace {
 
-constexpr int kSpins = 4000;           // some 50 us: longer than ranks usually differ within a step
+constexpr int kSpins = 4000;           // some 0.2 ms: longer than ranks usually differ within a step
 constexpr int kSpinsWhenCrowded = 50;  // more ranks than cores: the one waited for may need this core
+
+constexpr std::int64_t kSlot = 4096;    // bytes of a small contribution
+constexpr std::size_t kMostSlots = 16;  // members who each read all contributions of a small all-reduce
 
 // The ranks of one group that talk to each other.
 struct Circle {
   Circle(std::vector<int> members, int spins)
       : ranks(std::move(members)),
         barrier(static_cast<int>(ranks.size()), spins),
-        input(ranks.size()),
-        output(ranks.size()) {}
+        input{std::vector<const void*>(ranks.size()), std::vector<const void*>(ranks.size())},
+        slots(2 * ranks.size()) {}
   const std::vector<int> ranks;  // in member order
   Barrier barrier;
-  std::vector<const void*> input;  // what each member published
-  std::vector<void*> output;
+  std::array<std::vector<const void*>, 2> input;  // what each member published, in even and odd calls
+  struct alignas(64) Slot {
+    std::array<std::byte, kSlot> bytes;
+  };
+  std::vector<Slot> slots;
 };
 
 struct Seat {
   std::shared_ptr<Circle> circle;
   std::size_t member = 0;
+  std::size_t calls = 0;  // the same for all members, who make the same calls
+};
+
+// Between a member's publication and the end of its call.
+class Published {
+ public:
+  // All members say the same number of bytes.
+  Published(Seat& seat, const void* in, std::int64_t bytes)
+      : circle_(*seat.circle), parity_(seat.calls++ % 2), copied_(bytes <= kSlot) {
+    if (copied_) {
+      std::byte* const slot = circle_.slots[2 * seat.member + parity_].bytes.data();
+      if (bytes > 0) std::memcpy(slot, in, static_cast<std::size_t>(bytes));
+      in = slot;
+    }
+    circle_.input[parity_][seat.member] = in;
+    meet();
+  }
+  const std::vector<const void*>& inputs() const { return circle_.input[parity_]; }
+  bool copied() const { return copied_; }
+  void meet() {
+    if (!circle_.barrier.wait()) throw Aborted();
+  }
+  // Nobody needs `in` any more.
+  void end() {
+    if (!copied_) meet();
+  }
+
+ private:
+  Circle& circle_;
+  const std::size_t parity_;
+  const bool copied_;
 };
 
 // Sends between two ranks: rare, and never timed.
@@ -56,93 +100,100 @@ class ThreadComm final : public Comm {
   ThreadComm(int rank, int size, std::shared_ptr<Team> team, std::vector<Seat> seats)
       : Comm(rank, size), team_(std::move(team)), seats_(std::move(seats)) {}
 
-  void barrier() override { meet(*seats_.back().circle); }
+  void barrier() override {
+    if (!seats_.back().circle->barrier.wait()) throw Aborted();
+  }
 
   void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) override {
-    const Seat& seat = seat_of(group);
-    Circle& circle = *seat.circle;
-    const auto members = static_cast<std::int64_t>(circle.output.size());
+    Seat& seat = seat_of(group);
+    const auto members = static_cast<std::int64_t>(seat.circle->ranks.size());
     if (members == 1) return;
-    circle.output[seat.member] = data;
-    meet(circle);
-    // Members take chunks of whole cache lines.
     const std::int64_t size = bytes_of(dtype);
+    const bool small = seat.circle->ranks.size() <= kMostSlots;
+    Published all(seat, data, small ? count * size : kSlot + 1);
+    if (all.copied()) return combine({&data, 1}, all.inputs(), count, dtype, how);
+    // Members take chunks of whole cache lines, and write them to everyone.
     const std::int64_t line = 64 / size;
     const std::int64_t chunk = ((count + members - 1) / members + line - 1) / line * line;
     const std::int64_t begin = std::min(count, static_cast<std::int64_t>(seat.member) * chunk);
-    targets_ = circle.output;
-    for (void*& target : targets_) target = static_cast<char*>(target) + begin * size;
-    sources_.assign(targets_.begin(), targets_.end());
+    sources_ = all.inputs();
+    targets_.clear();
+    for (const void*& source : sources_) {
+      source = static_cast<const char*>(source) + begin * size;
+      targets_.push_back(const_cast<void*>(source));  // as its member published it: to be overwritten
+    }
     combine(targets_, sources_, std::min(chunk, count - begin), dtype, how);
-    meet(circle);
+    all.end();
   }
 
   void all_gather(int group, const void* in, void* out, Rows rows, int dtype) override {
-    const Seat& seat = seat_of(group);
-    publish(seat, in);
+    Seat& seat = seat_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
-    for (std::size_t step = 0; step < seat.circle->input.size(); ++step) {
-      const std::size_t m = (seat.member + step) % seat.circle->input.size();  // spread over the sources
+    Published all(seat, in, rows.outer * rows.chunk * row);
+    for (std::size_t step = 0; step < all.inputs().size(); ++step) {
+      const std::size_t m = (seat.member + step) % all.inputs().size();  // spread over the sources
       const auto member = static_cast<std::int64_t>(m);
-      copy_runs(static_cast<const char*>(seat.circle->input[m]), rows.chunk * row,
+      copy_runs(static_cast<const char*>(all.inputs()[m]), rows.chunk * row,
                 static_cast<char*>(out) + member * rows.chunk * row, rows.total * row, rows.outer,
                 rows_of(member, rows.chunk, rows.total) * row);
     }
-    meet(*seat.circle);
+    all.end();
   }
 
   void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) override {
-    const Seat& seat = seat_of(group);
-    publish(seat, in);
+    Seat& seat = seat_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
+    Published all(seat, in, rows.outer * rows.total * row);
     const auto member = static_cast<std::int64_t>(seat.member);
     const std::int64_t count = rows_of(member, rows.chunk, rows.total) * rows.inner;
     for (std::int64_t o = 0; count > 0 && o < rows.outer; ++o) {
-      sources_ = seat.circle->input;
+      sources_ = all.inputs();
       for (const void*& source : sources_)
         source = static_cast<const char*>(source) + (o * rows.total + member * rows.chunk) * row;
       void* target = static_cast<char*>(out) + o * rows.chunk * row;
       combine({&target, 1}, sources_, count, dtype, how);
     }
-    meet(*seat.circle);
+    all.end();
   }
 
   void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from, int to,
                   std::int64_t from_total, std::int64_t to_chunk, int dtype) override {
-    const Seat& seat = seat_of(group);
+    Seat& seat = seat_of(group);
     const auto exchange = Exchange::of(rank, in_shape, from, to, from_total, to_chunk, bytes_of(dtype));
-    publish(seat, in);
-    for (std::size_t step = 0; step < seat.circle->input.size(); ++step) {
-      const std::size_t m = (seat.member + step) % seat.circle->input.size();
-      exchange.move(static_cast<const char*>(seat.circle->input[m]), static_cast<std::int64_t>(m),
+    std::int64_t bytes = bytes_of(dtype);
+    for (int d = 0; d < rank; ++d) bytes *= in_shape[d];
+    Published all(seat, in, bytes);
+    for (std::size_t step = 0; step < all.inputs().size(); ++step) {
+      const std::size_t m = (seat.member + step) % all.inputs().size();
+      exchange.move(static_cast<const char*>(all.inputs()[m]), static_cast<std::int64_t>(m),
                     static_cast<char*>(out), static_cast<std::int64_t>(seat.member));
     }
-    meet(*seat.circle);
+    all.end();
   }
 
   void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) override {
-    const Seat& seat = seat_of(group);
-    publish(seat, in);
+    Seat& seat = seat_of(group);
+    Published all(seat, in, bytes);
     const std::vector<int>& ranks = seat.circle->ranks;
     const auto at = std::find(ranks.begin(), ranks.end(), source[rank_]) - ranks.begin();
     if (bytes > 0)
-      std::memcpy(out, seat.circle->input.at(static_cast<std::size_t>(at)), static_cast<std::size_t>(bytes));
-    meet(*seat.circle);
+      std::memcpy(out, all.inputs().at(static_cast<std::size_t>(at)), static_cast<std::size_t>(bytes));
+    all.end();
   }
 
   void halo(int group, const void* in, void* out, const Window& w) override {
-    const Seat& seat = seat_of(group);
+    Seat& seat = seat_of(group);
     const auto member = static_cast<std::int64_t>(seat.member);
-    publish(seat, in);
-    for (std::size_t m = 0; m < seat.circle->input.size(); ++m) {
+    Published all(seat, in, w.outer * w.chunk * w.row);
+    for (std::size_t m = 0; m < all.inputs().size(); ++m) {
       const auto owner = static_cast<std::int64_t>(m);
       const auto [first, rows] = w.shared(owner, member);
       if (rows == 0) continue;
-      copy_runs(static_cast<const char*>(seat.circle->input[m]) + (first - owner * w.chunk) * w.row,
+      copy_runs(static_cast<const char*>(all.inputs()[m]) + (first - owner * w.chunk) * w.row,
                 w.chunk * w.row, static_cast<char*>(out) + (first - (member * w.chunk - w.before)) * w.row,
                 w.places() * w.row, w.outer, rows * w.row);
     }
-    meet(*seat.circle);
+    all.end();
   }
 
   void send(const void* data, std::int64_t, int to) override {
@@ -175,15 +226,8 @@ class ThreadComm final : public Comm {
   }
 
  private:
-  const Seat& seat_of(int group) const {
+  Seat& seat_of(int group) {
     return group == kWorld ? seats_.back() : seats_.at(static_cast<std::size_t>(group));
-  }
-  static void meet(Circle& circle) {
-    if (!circle.barrier.wait()) throw Aborted();
-  }
-  static void publish(const Seat& seat, const void* in) {
-    seat.circle->input[seat.member] = in;
-    meet(*seat.circle);
   }
 
   std::shared_ptr<Team> team_;
@@ -200,7 +244,7 @@ void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_
     auto circle = std::make_shared<Circle>(members, spins);
     team.circles.push_back(circle);
     for (std::size_t m = 0; m < members.size(); ++m)
-      seats.at(static_cast<std::size_t>(members[m])).push_back({circle, m});
+      seats.at(static_cast<std::size_t>(members[m])).push_back({circle, m, 0});
   }
 }
 

@@ -60,10 +60,6 @@ class Caller {
   std::vector<int> source_;
 };
 
-int calls_for(std::int64_t bytes) {
-  return static_cast<int>(std::clamp<std::int64_t>((16 << 20) / bytes, 5, 60));
-}
-
 double time_one(Comm& comm, Caller& caller, Collective kind, int calls) {
   std::vector<std::int64_t> times;
   for (int i = 0; i < calls; ++i) {
@@ -96,6 +92,10 @@ std::vector<CollectiveTime> time_all(Comm& comm, std::span<const shardc_group> g
 }
 
 }  // namespace
+
+int calls_for(std::int64_t bytes) {
+  return static_cast<int>(std::clamp<std::int64_t>((16 << 20) / bytes, 5, 60));
+}
 
 std::vector<CollectiveTime> time_collectives(Backend backend, int ranks, std::span<const shardc_group> groups,
                                              std::int64_t most_bytes) {

@@ -17,6 +17,8 @@ struct CollectiveTime {
   double seconds = 0;      // of the slowest rank, the lower quartile of several calls
 };
 
+int calls_for(std::int64_t bytes);  // how often to time one, so that what is small is timed often
+
 // All kinds but halos, over all groups of a table at once, for payloads of 1 KiB and every fourfold of it up
 // to `most_bytes`. Every rank writes its payload before each call, as a program would. With MPI every process
 // of the job makes the call, and all get the times; `ranks` is its size.

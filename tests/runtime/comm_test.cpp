@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -48,6 +49,32 @@ TEST_P(ThreadComms, Large) { check(&Conformance::large); }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ThreadComms, ::testing::Values(1, 2, 3, 4, 7, 8));
 INSTANTIATE_TEST_SUITE_P(SlowRanks, ThreadComms, ::testing::Values(6));
+
+// Small contributions are copied, large ones read in place: whatever follows what, and whoever is late,
+// nobody reads a value of another call.
+TEST(ThreadCommsTurns, SmallAndLargeCallsDoNotMix) {
+  const int ranks = 4;
+  const Groups groups(ranks);
+  const auto results = on_threads(ranks, groups, [&](Comm& comm) -> std::string {
+    std::vector<float> in(4000), out(4000 * ranks);
+    for (int call = 0; call < 600; ++call) {
+      const std::int64_t count = (call * 7) % 5 < 3 ? 1 + call % 900 : 3000 + call;
+      if ((call * 13 + comm.rank() * 5) % 11 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+      std::fill(in.begin(), in.end(), static_cast<float>(call + 1000 * comm.rank()));
+      comm.all_gather(kWorld, in.data(), out.data(), {1, count, count * ranks, 1}, SHARDC_F32);
+      comm.all_reduce(kWorld, in.data(), count, SHARDC_F32, SHARDC_SUM);
+      for (std::int64_t i = 0; i < count; ++i) {
+        if (in[static_cast<std::size_t>(i)] != static_cast<float>(call * ranks + 6000))
+          return "all_reduce, call " + std::to_string(call);
+        for (int m = 0; m < ranks; ++m)
+          if (out[static_cast<std::size_t>(m * count + i)] != static_cast<float>(call + 1000 * m))
+            return "all_gather, call " + std::to_string(call);
+      }
+    }
+    return "";
+  });
+  for (const std::string& result : results) EXPECT_EQ(result, "");
+}
 
 // Whoever waits for a rank that gave up is told, wherever it waits, and so is whoever comes later.
 TEST(ThreadCommsFailure, WakesEveryWaiter) {

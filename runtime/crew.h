@@ -28,6 +28,7 @@ class Crew {
 
   Barrier barrier_;
   const std::function<void(int)>* job_ = nullptr;  // null: go home
+  int callers_core_ = -1;                          // where the caller handed the job out
   std::vector<std::thread> threads_;
 };
 

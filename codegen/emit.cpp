@@ -198,7 +198,7 @@ class Level {
 
   void in_region(const Value& result, double flops, double bytes, const std::string& statement) {
     const int region = p_.region(result.name, flops, bytes);
-    line(fmt::format("shardc_enter(self, {});", region));
+    line(fmt::format("shardc_enter(self, {});  // {:.15g} flops, {:.15g} bytes", region, flops, bytes));
     line(statement);
     line(fmt::format("shardc_leave(self, {});", region));
   }
@@ -211,21 +211,17 @@ class Level {
         note_axes(graph_[operand].type.shape[d], graph_[operand].sharding.dims[d].axes);
     const LocalNest local = localize(p_.mesh, graph_, node, nest);
     const Kernel kernel = make_kernel(local);
-    double bytes = static_cast<double>(local_bytes(result)),
-           flops = flops_of(nest.body) + (nest.combine == Combine::None ? 0 : 1);
-    for (const LocalFactor& factor : local.factors) flops *= static_cast<double>(factor.extent);
     auto shifted = [&](ValueId value, const LocalAccess& access) {
       const std::string name = pointer(value);
       return access.shift.zero() ? name : fmt::format("{} + {}", name, access.shift.text());
     };
     std::vector<std::string> arguments = {shifted(node.results[0], local.output)};
-    for (std::size_t k = 0; k < node.operands.size(); ++k) {
+    for (std::size_t k = 0; k < node.operands.size(); ++k)
       arguments.push_back(shifted(node.operands[k], local.inputs[k]));
-      bytes += static_cast<double>(local_bytes(graph_[node.operands[k]]));
-    }
     for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);
     line("// " + describe(result));
-    in_region(result, flops, bytes,
+    const Work work = work_of(graph_, node);  // of what is looked up, the hits
+    in_region(result, work.flops, work.bytes,
               fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", ")));
   }
 

@@ -404,6 +404,22 @@ double seconds_of_loop(double flops, double bytes, DType dtype, const Device& de
   return seconds_of({.flops = flops, .bytes = bytes, .effort = flops, .dtype = dtype}, device);
 }
 
+std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, const Cluster& cluster) {
+  std::vector<double> seconds;
+  for (const Node& node : graph.nodes) {
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+      const std::vector<double> inside = predicted_regions(*repeat->body, mesh, cluster);
+      seconds.insert(seconds.end(), inside.begin(), inside.end());
+    } else if (const auto* collective = std::get_if<Collective>(&node.op)) {
+      const std::int64_t bytes = payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]);
+      seconds.push_back(seconds_of(*collective, static_cast<double>(bytes), mesh, cluster));
+    } else {
+      seconds.push_back(seconds_of(work_of(graph, node), cluster.device));
+    }
+  }
+  return seconds;
+}
+
 Cluster plain_cluster(std::int64_t devices) {
   Cluster cluster;
   cluster.name = "this-machine";

@@ -103,6 +103,10 @@ double seconds_of(const Work& work, const Device& device);
 // Of a loop that does `flops` and moves `bytes`: a copy, when it does none.
 double seconds_of_loop(double flops, double bytes, DType dtype, const Device& device);
 
+// Of one execution of each region of a local graph, in the order in which generated code numbers them: nodes
+// as they stand, those of a repeat's body in its place.
+std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, const Cluster& cluster);
+
 // Of this process' kind of machine, when nothing better is known: `devices` cores on one level.
 Cluster plain_cluster(std::int64_t devices);
 

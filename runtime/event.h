@@ -15,4 +15,11 @@ struct Event {
   std::int64_t bytes = 0;  // collectives: payload
 };
 
+// A region that does no operations and holds a collective is nothing else. What it holds was recorded before
+// it.
+inline bool is_collective(const Event& region, const Event& before) {
+  return before.collective >= 0 && before.start_ns >= region.start_ns &&
+         before.start_ns + before.duration_ns <= region.start_ns + region.duration_ns;
+}
+
 }  // namespace shardc::runtime

@@ -61,6 +61,8 @@ extern "C" int shardc_main(int argc, char** argv, const shardc_program* program)
   app.add_option("--out", options.out, "write the last step's outputs to this .npz file");
   app.add_option("--seed", options.seed, "of initial values, data order and dropout");
   app.add_option("--profile", options.profile, "write a Chrome trace");
+  app.add_flag("--report", options.report,
+               "say which regions took how long, beside what the machine could do");
   app.add_option("--json", options.json, "write losses, times, memory and traffic");
   app.add_flag("--quiet", quiet, "print nothing");
   try {

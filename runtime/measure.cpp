@@ -93,6 +93,34 @@ std::vector<CollectiveTime> time_all(Comm& comm, std::span<const shardc_group> g
 
 }  // namespace
 
+Limits measure_limits() {
+  constexpr shardc_i64 n = 768;
+  constexpr std::size_t elements = std::size_t{4} << 20;  // 16 MiB each
+  constexpr int rounds = 5;
+  std::vector<float> a(n * n, 1.0f), b(n * n, 1.0f), c(n * n), x(elements, 1.0f), y(elements, 2.0f),
+      z(elements);
+  // The shortest of several: others on the machine make times longer, and never shorter.
+  const auto shortest = [](const auto& work) {
+    double best = 0;
+    for (int round = 0; round < rounds; ++round) {
+      const auto start = Clock::now();
+      work();
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      best = round == 0 ? seconds : std::min(best, seconds);
+    }
+    return std::max(best, 1e-9);
+  };
+  Limits limits;
+  limits.flops = 2.0 * n * n * n /
+                 shortest([&] { shardc_gemm(0, 0, n, n, n, a.data(), n, b.data(), n, 0, c.data(), n); });
+  limits.bytes = 3.0 * sizeof(float) * elements / shortest([&] {
+                   for (std::size_t i = 0; i < elements; ++i) z[i] = x[i] + y[i];
+                   x.swap(z);  // what is written is read in the next round
+                 });
+  limits.measured = true;
+  return limits;
+}
+
 int calls_for(std::int64_t bytes) {
   return static_cast<int>(std::clamp<std::int64_t>((16 << 20) / bytes, 5, 60));
 }

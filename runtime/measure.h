@@ -1,4 +1,5 @@
-// How long collectives take between the ranks of this process or MPI job, for `shardc calibrate`.
+// How long collectives take between the ranks of this process or MPI job, for `shardc calibrate`, and what a
+// rank can do at most, for `shardc run --report`.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "runtime/rank.h"
+#include "runtime/report.h"
 #include "runtime/session.h"
 
 namespace shardc::runtime {
@@ -16,6 +18,9 @@ struct CollectiveTime {
   std::int64_t bytes = 0;  // that a rank hands in
   double seconds = 0;      // of the slowest rank, the lower quartile of several calls
 };
+
+// The speed of matrix products, and of sums of two arrays that fit no cache, on the calling thread.
+Limits measure_limits();
 
 int calls_for(std::int64_t bytes);  // how often to time one, so that what is small is timed often
 

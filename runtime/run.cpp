@@ -11,6 +11,7 @@
 #include "runtime/files/npy.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/layout.h"
+#include "runtime/rank.h"
 
 namespace shardc::runtime {
 namespace {
@@ -30,11 +31,17 @@ class Run {
   Run(const shardc_program& program, const RunOptions& options)
       : program_(program), options_(options), session_(program, options.backend, options.seed) {}
 
+  // Steps that are profiled: for a report alone, not the first of several, in which memory is touched.
+  bool profiles(std::int64_t i, std::int64_t steps) const {
+    return !options_.profile.empty() || (options_.report && (i > 0 || steps == 1));
+  }
+
   RunReport go();
 
  private:
   void load();
   void train_or_forward();
+  void report();
   void save();
   void write_outputs();
   void print_step(double seconds, std::int64_t step);
@@ -63,6 +70,8 @@ class Run {
 
   const shardc_program& program_;
   const RunOptions& options_;
+  const Clock::time_point begun_ = Clock::now();
+  std::vector<double> profiled_seconds_;
   Session session_;
   std::unique_ptr<DataSource> data_;
   RunReport report_;
@@ -73,9 +82,8 @@ RunReport Run::go() {
   report_.compile_seconds = options_.compile_seconds;
   together([&] { data_ = open_data(program_, options_.data, options_.seed); });
   if (!options_.load.empty()) load();
-  if (!options_.profile.empty()) session_.profile(true);
   train_or_forward();
-  if (!options_.profile.empty()) session_.write_trace(options_.profile);
+  if (options_.report || !options_.profile.empty()) report();
   if (program_.loss == nullptr) print_outputs();
   if (!options_.save.empty()) save();
   if (!options_.out.empty()) write_outputs();
@@ -128,11 +136,24 @@ void Run::train_or_forward() {
     std::vector<std::pair<std::string, HostTensor>> inputs;
     together([&] { inputs = data_->inputs(step); });
     for (const auto& [name, value] : inputs) session_.set(name, value);
+    if (i == 0) report_.start_seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
+    if (profiles(i, steps) && (i == 0 || !profiles(i - 1, steps))) session_.profile(true);
     const double seconds = session_.step();
+    if (profiles(i, steps)) profiled_seconds_.push_back(seconds);
     report_.step_seconds.push_back(seconds);
     if (program_.loss) report_.losses.push_back(session_.scalar(program_.loss));
     print_step(seconds, step);
   }
+}
+
+void Run::report() {
+  const auto events = session_.events();
+  session_.profile(false);
+  const Limits limits = options_.limits.flops > 0 ? options_.limits : session_.limits();
+  if (!options_.profile.empty()) session_.write_trace(options_.profile, limits);
+  if (!options_.report || !session_.root()) return;
+  report_.profile = report_of(program_, events, profiled_seconds_, limits, options_.predicted);
+  for (const std::string& line : lines_of(*report_.profile)) print(line);
 }
 
 // "step 12  loss 3.141593  41.2 ms  24854 tokens/s"; steps count from 1.
@@ -207,6 +228,8 @@ std::string to_json(const RunReport& report, const std::string& remarks) {
   json["comm"] = nlohmann::ordered_json::object();
   for (const auto& [name, traffic] : report.stats.comm)
     json["comm"][name] = {{"count", traffic.count}, {"bytes", traffic.bytes}};
+  json["start_seconds"] = report.start_seconds;
+  if (report.profile) json["report"] = nlohmann::ordered_json::parse(to_json(*report.profile));
   if (!remarks.empty()) json["remarks"] = nlohmann::ordered_json::parse(remarks);
   return json.dump();
 }

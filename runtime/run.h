@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/report.h"
 #include "runtime/session.h"
 
 namespace shardc::runtime {
@@ -25,10 +26,13 @@ struct RunOptions {
   std::string out;      // .npz: outputs of the last step; gradients as grad.NAME
   std::string profile;  // Chrome trace
   std::string json;     // RunReport as JSON
+  bool report = false;  // profiles, and says which regions took how long
 
   // Of the caller, for the report.
   double compile_seconds = 0;
-  std::string remarks;  // JSON, or nothing
+  std::string remarks;            // JSON, or nothing
+  Limits limits;                  // of a rank, for the report and the profile; none: they are measured
+  std::vector<double> predicted;  // seconds of one execution of each region, for the report
   // Receives results line by line, without newlines, at the root. Nothing: silent.
   std::function<void(std::string_view)> print;
 };
@@ -38,16 +42,19 @@ struct RunReport {
   std::vector<double> losses;  // per step; empty when the program has no loss
   std::vector<double> step_seconds;
   double compile_seconds = 0;
+  double start_seconds = 0;  // from the program to its first step: memory, initial values, files
   Stats stats;
+  std::optional<Report>
+      profile;  // with `report`, at the root; of all steps but the first if there are several
 };
 
 // Throws RunError or RankFailure. Files appear complete or not at all.
 RunReport run_program(const shardc_program& program, const RunOptions& options);
 
 // {"losses": [...], "step_seconds": [...], "compile_seconds": x, "peak_bytes_per_rank": [...],
-//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}}; losses that are not finite become null. `remarks`,
-//  where
-// there are any, is JSON that is put beside them.
+//  "comm": {"all_reduce": {"count": n, "bytes": n}, ...}, "start_seconds": x, "report": {...}}; losses that
+//  are
+// not finite become null. `remarks`, where there are any, is JSON that is put beside them.
 std::string to_json(const RunReport& report, const std::string& remarks = {});
 
 }  // namespace shardc::runtime

@@ -12,6 +12,7 @@
 #include "runtime/init.h"
 #include "runtime/kernels/blas.h"
 #include "runtime/layout.h"
+#include "runtime/measure.h"
 #include "runtime/memory.h"
 #include "runtime/random.h"
 #include "runtime/rank.h"
@@ -372,13 +373,27 @@ void Session::profile(bool on) {
 
 std::vector<std::vector<Event>> Session::events() { return impl_->collect_events(); }
 
-void Session::write_trace(const std::string& path) {
+Limits Session::limits() {
+  Limits limits;
+  impl_->each_rank([&](Local& local) {
+    Comm& comm = *local.rank.comm;
+    comm.barrier();
+    const Limits own = measure_limits();
+    std::int64_t slowest[] = {static_cast<std::int64_t>(own.flops), static_cast<std::int64_t>(own.bytes)};
+    comm.all_reduce(kWorld, slowest, 2, SHARDC_I64, SHARDC_MIN);
+    if (&local == impl_->locals.front().get())
+      limits = {static_cast<double>(slowest[0]), static_cast<double>(slowest[1]), true};
+  });
+  return limits;
+}
+
+void Session::write_trace(const std::string& path, const Limits& limits) {
   const auto events = impl_->collect_events();
   std::string error;
   if (root()) {
     try {
       std::ostringstream text;
-      write_chrome_trace(text, impl_->program, events);
+      write_chrome_trace(text, impl_->program, events, limits);
       files::write_file(path, text.str());
     } catch (const RunError& e) {
       error = e.what();

@@ -13,6 +13,7 @@
 
 #include "runtime/error.h"
 #include "runtime/event.h"
+#include "runtime/report.h"
 #include "runtime/shardc_rt.h"
 #include "runtime/tensor.h"
 
@@ -58,9 +59,10 @@ class Session {
   // all throw the RunError of the lowest.
   void agree(const std::string& error);
 
-  void profile(bool on);                      // turning it on forgets what was recorded
-  std::vector<std::vector<Event>> events();   // of the profiled steps, per rank, as they ended; at the root
-  void write_trace(const std::string& path);  // the same as a Chrome trace
+  void profile(bool on);                     // turning it on forgets what was recorded
+  std::vector<std::vector<Event>> events();  // of the profiled steps, per rank, as they ended; at the root
+  void write_trace(const std::string& path, const Limits& limits = {});  // the same as a Chrome trace
+  Limits limits();  // measured, all ranks at once: the slowest rank's, in a fraction of a second
 
  private:
   struct Impl;

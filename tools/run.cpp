@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "ir/price.h"
 #include "runtime/main.h"
 #include "tools/check.h"
 #include "tools/commands.h"
@@ -27,6 +28,16 @@ std::string to_json(const Comparison& c, const Diagnostics& remarks) {
   return json.dump() + "\n";
 }
 
+// What the machine model says of each region: for the report.
+void expect(const Built& built, runtime::RunOptions& options) {
+  const Mesh& mesh = built.plan.mesh;
+  const Cluster cluster = built.plan.machine ? *built.plan.machine : this_machine(mesh.devices());
+  options.predicted = predicted_regions(built.local.program.graph, mesh, cluster);
+  if (!built.plan.machine || !cluster.device.flops.contains(DType::F32))
+    return;  // assumed speeds limit nothing
+  options.limits = {cluster.device.flops.at(DType::F32), cluster.device.bandwidth, false};
+}
+
 }  // namespace
 
 Command add_run(CLI::App& app) {
@@ -39,6 +50,8 @@ Command add_run(CLI::App& app) {
   app.add_option("--save", f->options.save, "write parameters and optimizer state to this .safetensors file");
   app.add_option("--out", f->options.out, "write the last step's outputs to this .npz file");
   app.add_option("--profile", f->options.profile, "write a Chrome trace");
+  app.add_flag("--report", f->options.report,
+               "say which regions took how long, beside prediction and roofline");
   app.add_flag("--quiet", f->quiet, "print nothing");
   return [f]() -> Result<int> {
     const Stopwatch watch;
@@ -48,6 +61,7 @@ Command add_run(CLI::App& app) {
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     f->options.compile_seconds = watch.seconds();
     f->options.remarks = json_of(built.remarks);
+    expect(built, f->options);
     if (f->options.data.empty()) f->options.data = default_data(built.model, f->request.model);
     if (!f->quiet && launched_as_root()) {
       std::fputs(summary_of(built.plan).c_str(), stderr);

@@ -31,7 +31,7 @@ TEST(Run, ReportsAsJson) {
   ASSERT_EQ(run.status, 0) << run;
   const nlohmann::json json = read_json(scratch.file("run.json"));
   EXPECT_THAT(keys_of(json), UnorderedElementsAre("losses", "step_seconds", "compile_seconds",
-                                                  "peak_bytes_per_rank", "comm", "remarks"));
+                                                  "peak_bytes_per_rank", "comm", "start_seconds", "remarks"));
   EXPECT_EQ(json["losses"].size(), 4U);
   EXPECT_EQ(json["step_seconds"].size(), 4U);
   EXPECT_EQ(json["peak_bytes_per_rank"].size(), 4U);
@@ -131,6 +131,35 @@ outputs: [y, s, pick]
     EXPECT_EQ(sum, expected);
   }
   EXPECT_EQ(out.read("pick").bytes, pick.bytes);
+}
+
+// Every region of the code has its time, its work and its prediction; products are limited by the device of
+// the cluster file.
+TEST(Run, ReportsRegionsBesideTheirPrediction) {
+  const Scratch scratch;
+  scratch.write("c.yaml",
+                "cluster: c\ndevice: {name: d, memory: 8GB, bandwidth: 20GB/s, flops: {f32: 1e11}}\n"
+                "topology:\n  - {name: t, size: 4, bandwidth: 5GB/s, latency: 1us}\n");
+  const Finished run = shardc(Words{"run", "--steps", "2", "--report", "--cluster", scratch.file("c.yaml"),
+                                    "--json", scratch.file("run.json")} +
+                              kGpt);
+  ASSERT_EQ(run.status, 0) << run;
+  EXPECT_THAT(run.out, HasSubstr("report of 1 steps"));
+  EXPECT_THAT(run.out, HasSubstr("between regions, and waiting"));
+  const nlohmann::json report = read_json(scratch.file("run.json")).at("report");
+  EXPECT_EQ(report.at("limits").at("flops_per_second"), 1e11);
+  double flops = 0, seconds = 0, predicted = 0;
+  int collectives = 0;
+  for (const nlohmann::json& region : report.at("regions")) {
+    seconds += region.at("seconds").get<double>();
+    flops += region.at("flops").get<double>();
+    predicted += region.at("predicted_seconds").get<double>();
+    collectives += region.at("what") != "compute" ? 1 : 0;
+  }
+  EXPECT_GT(flops, 0);
+  EXPECT_GT(collectives, 0);
+  EXPECT_NEAR(predicted, report.at("predicted_seconds").get<double>(), 1e-9);
+  EXPECT_LE(seconds, report.at("step_seconds").get<double>() * 1.000001);
 }
 
 TEST(Run, WritesAProfile) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -74,6 +75,56 @@ TEST_F(Run, ReportsLossesAndWritesEveryFile) {
   EXPECT_EQ(describe(saved.read("w")), "f32[7]");
   EXPECT_EQ(saved.metadata().at("step"), "4");
   EXPECT_TRUE(nlohmann::json::parse(std::ifstream(options.profile)).contains("traceEvents"));
+}
+
+TEST_F(Run, ReportsWhereTheTimeWent) {
+  const Toy toy(2, 2);
+  std::vector<std::string> lines;
+  RunOptions options;
+  options.steps = 4;
+  options.report = true;
+  options.json = path("run.json");
+  options.limits = {1e9, 2e9, false};
+  options.predicted.assign(static_cast<std::size_t>(toy.program().regions), 0.25);
+  options.print = [&](std::string_view line) { lines.emplace_back(line); };
+  const RunReport run = run_program(toy.program(), options);
+  ASSERT_TRUE(run.profile.has_value());
+  const Report& report = *run.profile;
+  EXPECT_EQ(report.steps, 3);  // not the first
+  EXPECT_NEAR(report.step_seconds, (run.step_seconds[1] + run.step_seconds[2] + run.step_seconds[3]) / 3,
+              1e-12);
+  EXPECT_LE(report.seconds(), report.step_seconds);
+  ASSERT_FALSE(report.regions.empty());
+  for (std::size_t r = 1; r < report.regions.size(); ++r)
+    EXPECT_LE(report.regions[r].seconds, report.regions[r - 1].seconds);
+  const auto matmul = std::find_if(report.regions.begin(), report.regions.end(),
+                                   [](const RegionTime& r) { return r.name == "y = matmul"; });
+  ASSERT_NE(matmul, report.regions.end());
+  EXPECT_NEAR(matmul->calls, 1, 1e-9);
+  EXPECT_EQ(matmul->what, "compute");
+  EXPECT_NEAR(matmul->flops, 2.0 * kB * kK, 1e-6);
+  EXPECT_NEAR(matmul->predicted_seconds, 0.25, 1e-9);
+  EXPECT_NEAR(matmul->limit_seconds, std::max(matmul->flops / 1e9, matmul->bytes / 2e9), 1e-15);
+
+  ASSERT_GE(lines.size(), 7u);
+  EXPECT_THAT(lines[4], MatchesRegex("report of 3 steps, .*speeds by the cluster file.*"));
+  const auto json = nlohmann::json::parse(std::ifstream(options.json));
+  EXPECT_GT(json.at("start_seconds"), 0.0);
+  EXPECT_EQ(json.at("report").at("regions").size(), report.regions.size());
+  EXPECT_EQ(json.at("report").at("limits").at("measured"), false);
+}
+
+TEST_F(Run, MeasuresTheLimitsThatItIsNotTold) {
+  const Toy toy(2, 1);
+  RunOptions options;
+  options.steps = 1;
+  options.report = true;
+  const RunReport run = run_program(toy.program(), options);
+  EXPECT_EQ(run.profile->steps, 1);
+  EXPECT_TRUE(run.profile->limits.measured);
+  EXPECT_GT(run.profile->limits.flops, 1e6);
+  EXPECT_GT(run.profile->limits.bytes, 1e6);
+  EXPECT_EQ(run.profile->regions.front().predicted_seconds, 0);
 }
 
 TEST_F(Run, SavingAndLoadingContinuesTheSameRunOnAnotherMesh) {

@@ -168,7 +168,7 @@ TEST(Session, WritesAChromeTrace) {
   session.profile(false);
   session.step();
   const std::string path = ::testing::TempDir() + "toy-trace.json";
-  session.write_trace(path);
+  session.write_trace(path, {1e3, 1e12, false});
   std::ifstream file(path);
   const auto trace = nlohmann::json::parse(file);
   int regions = 0, collectives = 0;
@@ -179,7 +179,10 @@ TEST(Session, WritesAChromeTrace) {
     if (event.at("name") == "y = matmul" && event.at("tid") == 3) {
       ++regions;
       EXPECT_EQ(event.at("args").at("flops"), 2 * kB * kK);
-      EXPECT_TRUE(event.at("args").contains("GFLOP/s"));
+      const double seconds = event.at("dur").get<double>() * 1e-6;
+      EXPECT_NEAR(event.at("args").at("GFLOP/s").get<double>() * seconds, 2e-9 * kB * kK, 1e-12);
+      EXPECT_TRUE(event.at("args").contains("GB/s"));
+      EXPECT_NEAR(event.at("args").at("roofline %").get<double>() * seconds, 0.2 * kB * kK, 1e-6);
     }
     if (event.at("name") == "all_reduce" && event.at("tid") == 0) ++collectives;
   }

@@ -180,7 +180,8 @@ class Searcher {
       std::vector<std::future<void>> running;
       for (const std::size_t t : open) {
         work += trials_[t].work = std::min(kMoreWork * trials_[t].work, kMostWork);
-        running.push_back(std::async(std::launch::async, [&, t] { ask(trials_[t], to_beat); }));
+        running.push_back(
+            std::async(std::launch::async, [&, t] { ask(trials_[t], to_beat, open.size() == 1 ? 2 : 1); }));
       }
       for (std::future<void>& one : running) one.get();
     }
@@ -188,10 +189,10 @@ class Searcher {
 
   // Where memory was no limit, the bound goes on speaking of choices that need not fit: it also bounds more
   // microbatches, which were not tried there.
-  void ask(Trial& trial, double to_beat) const {
+  void ask(Trial& trial, double to_beat, int threads) const {
     const std::int64_t memory = cluster_.device.memory;
     Selection answer = select(trial.formulation, trial.short_of_memory ? memory : 0,
-                              {.to_beat = to_beat, .work = trial.work});
+                              {.to_beat = to_beat, .work = trial.work, .threads = threads});
     const bool fits = memory == 0 || answer.bytes <= memory;
     const bool better = answer.found() && fits && answer.seconds() < trial.selection.seconds();
     if (!feasible(trial) || better)

@@ -4,13 +4,14 @@
 #include <utility>
 
 #include "ir/buffers.h"
+#include "passes/rewrite.h"
 
 namespace shardc::passes {
 namespace {
 
 class Scheduler {
  public:
-  Scheduler(Graph& graph, bool is_body, std::int32_t carried)
+  Scheduler(const Graph& graph, bool is_body, std::int32_t carried)
       : graph_(graph),
         made_by_(producers(graph)),
         users_(users(graph)),
@@ -28,16 +29,21 @@ class Scheduler {
     }
   }
 
-  void run() {
+  Graph run() {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n)
       places_.push_back(frees_memory(n) ? soonest(n) : Place{n, 0});
     std::vector<std::size_t> order(graph_.nodes.size());
     for (std::size_t n = 0; n < order.size(); ++n) order[n] = n;
     std::stable_sort(order.begin(), order.end(),
                      [&](std::size_t a, std::size_t b) { return places_[a] < places_[b]; });
-    std::vector<Node> nodes;
-    for (std::size_t n : order) nodes.push_back(std::move(graph_.nodes[n]));
-    graph_.nodes = std::move(nodes);
+    Rewriter ordered(graph_);
+    for (std::size_t n : order)
+      if (const auto* repeat = std::get_if<Repeat>(&graph_.nodes[n].op))
+        ordered.copy_repeat(graph_.nodes[n],
+                            [&](const Graph& body) { return Scheduler(body, true, repeat->carried).run(); });
+      else
+        ordered.copy(graph_.nodes[n]);
+    return ordered.finish();
   }
 
  private:
@@ -80,7 +86,7 @@ class Scheduler {
     return {latest.first, ++followers_[latest.first]};
   }
 
-  Graph& graph_;
+  const Graph& graph_;
   const std::vector<NodeId> made_by_;
   const std::vector<std::vector<NodeId>> users_;
   std::vector<bool> stored_;
@@ -89,21 +95,10 @@ class Scheduler {
   std::vector<std::size_t> followers_;  // per node: how many were moved behind it
 };
 
-void schedule_level(Graph& graph, bool is_body, std::int32_t carried) {
-  Scheduler(graph, is_body, carried).run();
-  for (Node& node : graph.nodes)
-    if (auto* repeat = std::get_if<Repeat>(&node.op)) {
-      Graph body = *repeat->body;
-      schedule_level(body, true, repeat->carried);
-      repeat->body = std::make_shared<const Graph>(std::move(body));
-    }
-}
-
 }  // namespace
 
-SpmdProgram schedule(SpmdProgram program) {
-  schedule_level(program.graph, false, 0);
-  return program;
+SpmdProgram schedule(const SpmdProgram& program) {
+  return {program.mesh, Scheduler(program.graph, false, 0).run()};
 }
 
 }  // namespace shardc::passes

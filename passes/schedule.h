@@ -7,6 +7,6 @@
 
 namespace shardc::passes {
 
-SpmdProgram schedule(SpmdProgram program);
+SpmdProgram schedule(const SpmdProgram& program);
 
 }  // namespace shardc::passes

@@ -11,6 +11,7 @@
 #include "ir/price.h"
 #include "ir/support/check.h"
 #include "planner/layouts.h"
+#include "planner/reading.h"
 #include "planner/strategies.h"
 #include "planner/symmetry.h"
 
@@ -18,159 +19,6 @@ namespace shardc::planner {
 namespace {
 
 constexpr double kLarge = 1e-3;  // of a device's memory: what smaller copies need is left to their programs
-
-// One value of one level (the graph or the body of a repeat).
-struct Cell {
-  const Value* value = nullptr;
-  std::int32_t from = 0, to = 0;  // points [from, to)
-  enum class Memory : std::uint8_t {
-    Own,
-    Slice,
-    Lent
-  } memory = Memory::Own;  // Slice: of a stacked value. Lent:
-                           // that of what a repeat shares with all iterations, if it lies alike
-};
-
-// A node that has strategies.
-struct Site {
-  const Graph* graph = nullptr;
-  const Node* node = nullptr;
-  std::size_t base = 0;  // of the level's cells
-  double times = 1;
-  std::int32_t at = 0;  // the point where it runs
-};
-
-// Two values that may lie differently, and what goes from one to the other.
-struct Transfer {
-  std::size_t from = 0, to = 0;  // cells
-  double times = 1;
-};
-
-// Values that are one buffer.
-struct Group {
-  std::vector<std::size_t> cells;
-  std::size_t least = 0;  // the cell with the fewest dimensions: the variable is about those
-};
-
-// What the graph says, before any mesh: who shares a buffer, who reads whom, what lives when.
-class Reader {
- public:
-  explicit Reader(const Graph& graph) {
-    add_level(graph, 1);
-    for (std::size_t i = 0; i < graph.args.size(); ++i) cells[*graph.args[i].value].to = now_ + 1;
-    for (const Output& output : graph.outputs) {
-      cells[*output.value].to = now_ + 1;
-      if (output.role == Output::Role::Update)
-        unite(*output.value, *graph.args[static_cast<std::size_t>(output.of)].value);
-    }
-    points.push_back("the end");
-    unite_namesakes();
-  }
-
-  std::vector<Group> groups() {
-    std::map<std::size_t, Group> by_root;
-    for (std::size_t c = 0; c < cells.size(); ++c) {
-      Group& group = by_root[root(c)];
-      if (group.cells.empty() || rank(c) < rank(group.least)) group.least = c;
-      group.cells.push_back(c);
-    }
-    std::vector<Group> all;
-    for (auto& [_, group] : by_root) all.push_back(std::move(group));
-    return all;
-  }
-
-  std::vector<Cell> cells;
-  std::vector<Site> sites;
-  std::vector<Transfer> transfers;
-  std::vector<std::string> points;
-
- private:
-  // A plan speaks of values by name: those of one name and type lie alike.
-  void unite_namesakes() {
-    std::map<std::pair<std::string, std::string>, std::size_t> first;
-    for (std::size_t c = 0; c < cells.size(); ++c)
-      unite(c, first.try_emplace({cells[c].value->name, to_string(cells[c].value->type)}, c).first->second);
-  }
-
-  std::size_t rank(std::size_t cell) const { return cells[cell].value->type.rank(); }
-
-  std::size_t root(std::size_t cell) {
-    while (parent_[cell] != cell) cell = parent_[cell] = parent_[parent_[cell]];
-    return cell;
-  }
-  void unite(std::size_t a, std::size_t b) {
-    parent_[std::max(root(a), root(b))] = std::min(root(a), root(b));
-  }
-
-  void point(const std::string& what) {
-    points.push_back(what);
-    ++now_;
-  }
-  void use(std::size_t cell) { cells[cell].to = std::max(cells[cell].to, now_ + 1); }
-
-  std::size_t add_level(const Graph& graph, double times) {
-    const std::size_t base = cells.size();
-    for (const Value& value : graph.values) {
-      parent_.push_back(cells.size());
-      cells.push_back({&value, now_, now_ + 1});
-    }
-    for (const Node& node : graph.nodes) {
-      const std::int32_t start = now_;
-      const auto* repeat = std::get_if<Repeat>(&node.op);
-      if (repeat != nullptr)
-        add_repeat(node, *repeat, base, times);
-      else
-        sites.push_back({&graph, &node, base, times, start});
-      for (std::size_t k = 0; k < node.operands.size(); ++k)
-        if (repeat == nullptr || !becomes_carry(graph, node, *repeat, k)) use(base + *node.operands[k]);
-      for (ValueId result : node.results) cells[base + *result].from = start, use(base + *result);
-      if (!std::holds_alternative<Repeat>(node.op)) point(graph[node.results[0]].name);
-    }
-    return base;
-  }
-
-  // A temporary that only the repeat reads, once, is itself the first carry.
-  static bool becomes_carry(const Graph& graph, const Node& node, const Repeat& repeat, std::size_t k) {
-    const ValueId value = node.operands[k];
-    return k < static_cast<std::size_t>(repeat.carried) && use_count(graph, value) == 1 &&
-           std::none_of(
-               graph.args.begin(), graph.args.end(), [&](const Arg& arg) { return arg.value == value; });
-  }
-
-  void add_repeat(const Node& node, const Repeat& repeat, std::size_t base, double times) {
-    const Graph& body = *repeat.body;
-    const auto carried = static_cast<std::size_t>(repeat.carried),
-               stacked = static_cast<std::size_t>(repeat.stacked);
-    point(fmt::format("the start of {}", body.name));
-    const double inside = times * static_cast<double>(repeat.times);
-    const std::size_t inner = add_level(body, inside);
-    for (const Output& output : body.outputs) use(inner + *output.value);
-    for (std::size_t i = 0; i < body.args.size(); ++i) {
-      const std::size_t arg = inner + *body.args[i].value, operand = base + *node.operands[i];
-      if (i < carried || i >= carried + stacked) use(arg);  // the next iteration wants it again
-      if (i >= carried) cells[arg].memory = i < carried + stacked ? Cell::Memory::Slice : Cell::Memory::Lent;
-      if (i >= carried && i < carried + stacked)
-        unite(arg, operand);
-      else
-        transfers.push_back({operand, arg, times});
-    }
-    for (std::size_t i = 0; i < body.outputs.size(); ++i) {
-      const std::size_t made = inner + *body.outputs[i].value, result = base + *node.results[i];
-      if (i >= carried) {
-        unite(made, result);
-        cells[made].memory = Cell::Memory::Slice;
-        continue;
-      }
-      const std::size_t arg = inner + *body.args[i].value;
-      unite(arg, result);
-      transfers.push_back({made, arg, inside});
-    }
-    point(fmt::format("the end of {}", body.name));
-  }
-
-  std::int32_t now_ = 0;
-  std::vector<std::size_t> parent_;
-};
 
 bool obeys(const std::vector<Axes>& dims, const Sharding& pin, std::size_t leading) {
   for (std::size_t d = 0; d < dims.size(); ++d) {
@@ -194,22 +42,22 @@ std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& re
 class Formulator {
  public:
   Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins, bool count_copies)
-      : mesh_(mesh), cluster_(cluster), pins_(pins), reader_(step) {
+      : mesh_(mesh), cluster_(cluster), pins_(pins), reading_(read_step(step)) {
     out_.counts_copies = count_copies;
   }
 
   Result<Formulation> run() {
-    out_.points = reader_.points;
+    out_.points = reading_.points;
     Diagnostics errors;
-    variable_of_.resize(reader_.cells.size());
-    for (const Group& group : reader_.groups()) add_value(group, errors);
+    variable_of_.resize(reading_.cells.size());
+    for (const Group& group : reading_.groups) add_value(group, errors);
     if (!errors.empty()) return errors;
     const std::int64_t memory = cluster_.device.memory;
     out_.values_only = memory > 0 && least_need(out_).bytes > memory;
     if (out_.values_only) return std::move(out_);
     add_forms();
-    for (const Transfer& transfer : reader_.transfers) add_transfer(transfer);
-    for (const Site& site : reader_.sites) add_site(site);
+    for (const Transfer& transfer : reading_.transfers) add_transfer(transfer);
+    for (const Site& site : reading_.sites) add_site(site);
     if (pins_.empty()) break_symmetry();
     for (auto& [pair, seconds] : couplings_)
       out_.couplings.push_back({pair.first, pair.second, std::move(seconds)});
@@ -230,12 +78,12 @@ class Formulator {
 
   // How many of the variable's tensors the value is.
   std::int64_t copies_of(std::size_t cell, const Type& least) const {
-    return elements_of(reader_.cells[cell].value->type.shape) /
+    return elements_of(reading_.cells[cell].value->type.shape) /
            std::max<std::int64_t>(1, elements_of(least.shape));
   }
 
   std::size_t leading_of(std::size_t cell) const {
-    return reader_.cells[cell].value->type.rank() - types_[variable_of_[cell]]->rank();
+    return reading_.cells[cell].value->type.rank() - types_[variable_of_[cell]]->rank();
   }
 
   // When some of a group's cells are alive, and how many of the variable's tensors the largest of them is.
@@ -247,9 +95,9 @@ class Formulator {
   // A value that is made once more, to recompute it, lives twice.
   std::vector<Life> lives_of(const Group& group) const {
     std::vector<Life> all;
-    const Type& least = reader_.cells[group.least].value->type;
+    const Type& least = reading_.cells[group.least].value->type;
     for (std::size_t cell : group.cells) {
-      const Cell& c = reader_.cells[cell];
+      const Cell& c = reading_.cells[cell];
       all.push_back({c.from, c.to, c.memory == Cell::Memory::Slice ? 0 : copies_of(cell, least)});
     }
     std::sort(all.begin(), all.end(), [](const Life& a, const Life& b) { return a.from < b.from; });
@@ -267,14 +115,14 @@ class Formulator {
 
   void add_value(const Group& group, Diagnostics& errors) {
     const std::size_t v = out_.variables.size();
-    const Value& least = *reader_.cells[group.least].value;
+    const Value& least = *reading_.cells[group.least].value;
     types_.push_back(&least.type);
     Layouts& layouts = layouts_of(least.type);
     const std::vector<Life> lives = lives_of(group);
     Variable variable{Variable::Kind::Value, least.name, {}, lives[0].from, lives[0].to};
     bool lent = true, own = false;
     for (std::size_t cell : group.cells) {
-      const Cell& c = reader_.cells[cell];
+      const Cell& c = reading_.cells[cell];
       variable_of_[cell] = v;
       own = own || c.memory != Cell::Memory::Slice;
       lent = lent && c.memory != Cell::Memory::Own;
@@ -316,7 +164,7 @@ class Formulator {
 
   bool allowed(const std::vector<Axes>& dims, const Group& group) const {
     return std::all_of(group.cells.begin(), group.cells.end(), [&](std::size_t cell) {
-      const Value& value = *reader_.cells[cell].value;
+      const Value& value = *reading_.cells[cell].value;
       const auto pin = pins_.find(value.name);
       return pin == pins_.end() || pin->second.dims.size() != value.type.rank() ||
              obeys(dims, pin->second, leading_of(cell));
@@ -335,7 +183,7 @@ class Formulator {
   // it reads one alone, a form that is large has to be seen to fit.
   void add_forms() {
     std::map<std::size_t, Readers> all;
-    for (const Site& site : reader_.sites)
+    for (const Site& site : reading_.sites)
       for (ValueId operand : site.node->operands) {
         Readers& readers = all[site.base + *operand];
         const auto* nest = std::get_if<LoopNest>(&site.node->op);
@@ -365,7 +213,7 @@ class Formulator {
   // A large form has memory of its own, unless it is how the value lies.
   void add_form(std::size_t cell, const Readers& readers, const Layouts& layouts) {
     const std::size_t value = variable_of_[cell], form = out_.variables.size();
-    Variable variable{Variable::Kind::Form, reader_.cells[cell].value->name, {}, readers.from, readers.to};
+    Variable variable{Variable::Kind::Form, reading_.cells[cell].value->name, {}, readers.from, readers.to};
     std::vector<std::size_t> ids;
     for (std::size_t l = 0; l < layouts.size(); ++l)
       if (is_large(layouts.bytes(l))) ids.push_back(l);
@@ -405,7 +253,7 @@ class Formulator {
     if (leading_of(transfer.from) == leading_of(transfer.to)) {
       reshard(from, to, layouts_at(transfer.from), layout_ids_[from], layout_ids_[to], transfer.times);
     } else {  // one variable is about the slices: both as layouts of the whole value
-      Layouts& whole = layouts_of(reader_.cells[transfer.from].value->type);
+      Layouts& whole = layouts_of(reading_.cells[transfer.from].value->type);
       reshard(from, to, whole, whole_ids(transfer.from, whole), whole_ids(transfer.to, whole),
               transfer.times);
     }
@@ -418,7 +266,7 @@ class Formulator {
       std::vector<Axes> dims(leading_of(cell));
       dims.insert(dims.end(), choice.dims.begin(), choice.dims.end());
       const auto id = whole.find(dims);
-      CHECK(id, "a layout of slices that the whole of {} has not", reader_.cells[cell].value->name);
+      CHECK(id, "a layout of slices that the whole of {} has not", reading_.cells[cell].value->name);
       ids.push_back(*id);
     }
     return ids;
@@ -533,7 +381,7 @@ class Formulator {
       bool in_place;
     };
     std::vector<Made> all;
-    Variable variable{Variable::Kind::Made, reader_.cells[cell].value->name, {}, site.at, site.at + 1};
+    Variable variable{Variable::Kind::Made, reading_.cells[cell].value->name, {}, site.at, site.at + 1};
     for (const auto& [made, by] : ways) {
       const double bytes = layouts.bytes(made.first);
       if (is_large(bytes)) {
@@ -580,7 +428,7 @@ class Formulator {
   const Mesh& mesh_;
   const Cluster& cluster_;
   const Pins& pins_;
-  Reader reader_;
+  const Reading reading_;
   Formulation out_;
   std::map<std::pair<std::string, std::int64_t>, std::unique_ptr<Layouts>> layouts_;  // by type and copies
   std::vector<std::size_t> variable_of_;                                              // per cell

@@ -227,10 +227,14 @@ class Searcher {
       return plan_of(task_.model, cluster_, subjects_.at(trial.variant).complete(trial.mesh, decided));
     };
     const Decisions counted = decisions_of(trial.formulation, selection.choices);
-    Realised best{plan_for(counted), counted};
-    for (const Decisions& decided :
-         {Decisions{counted.values, {counted.demands.divided, {}}}, Decisions{counted.values, {}}})
-      if (Plan plan = plan_for(decided); worth(plan) < worth(best.plan)) best = {std::move(plan), decided};
+    std::vector<Decisions> ways = {counted, {counted.values, {}}};
+    if (!counted.demands.apart.empty()) ways.push_back({counted.values, {counted.demands.divided, {}}});
+    std::vector<std::future<Plan>> plans;
+    for (const Decisions& decided : ways)
+      plans.push_back(std::async(std::launch::async, [&] { return plan_for(decided); }));
+    Realised best{plans[0].get(), counted};
+    for (std::size_t w = 1; w < ways.size(); ++w)
+      if (Plan plan = plans[w].get(); worth(plan) < worth(best.plan)) best = {std::move(plan), ways[w]};
     best.plan.cost.objective_seconds = selection.seconds();
     if (trial.variant != 0) {
       best.plan.microbatches = task_.variants[trial.variant].microbatches;

@@ -9,14 +9,12 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <thread>
 
 #include "codegen/emit.h"
 #include "frontend/cluster.h"
 #include "frontend/plan.h"
 #include "frontend/sharding_text.h"
-#include "ir/attention.h"
 #include "ir/price.h"
 #include "passes/condense.h"
 #include "passes/contracts.h"
@@ -28,6 +26,7 @@
 #include "planner/advise.h"
 #include "planner/search.h"
 #include "tools/origin.h"
+#include "tools/plan_check.h"
 
 namespace shardc::tools {
 namespace {
@@ -65,21 +64,13 @@ std::int64_t ranks_for(const Request& request, const Cluster& cluster) {
   return std::max<std::int64_t>(1, std::thread::hardware_concurrency());
 }
 
-// The ranks of all values, those of repeats' bodies included, by name.
-void add_ranks(const Graph& graph, std::map<std::string, std::set<std::size_t>>& ranks) {
-  for (const Value& value : graph.values) ranks[value.name].insert(value.type.rank());
-  for (const Node& node : graph.nodes)
-    if (const auto* repeat = std::get_if<Repeat>(&node.op)) add_ranks(*repeat->body, ranks);
-}
-
 // --pin NAME=[data, _]
 Result<Done> add_pin(const std::string& text, const Graph& step, const Mesh& mesh, passes::Seeds& seeds) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos)
     return error_at({}, fmt::format("--pin {} names no sharding", text), "--pin layer.w1=[_, _, model]");
   const std::string name = text.substr(0, equals);
-  std::map<std::string, std::set<std::size_t>> ranks;
-  add_ranks(step, ranks);
+  auto ranks = ranks_of(step);
   std::vector<std::string> names;
   for (const auto& [known, _] : ranks) names.push_back(known);
   if (!ranks.contains(name))
@@ -109,74 +100,6 @@ planner::Pins pins_of(const passes::Seeds& seeds) {
   return pins;
 }
 
-// What is wrong with every way to read `axes` as those of the factors of a node of that name; "" if one is
-// right.
-std::string misfit(const Graph& graph, const std::string& name, const std::vector<Axes>& axes) {
-  std::string why = "the model has no node of that name";
-  for (const Node& node : graph.nodes) {
-    if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
-      const std::string inner = misfit(*repeat->body, name, axes);
-      if (inner.empty()) return "";
-      if (inner != "the model has no node of that name") why = inner;
-    }
-    const Value& result = graph[node.results[0]];
-    if (result.name != name) continue;
-    std::vector<std::int64_t> sizes;
-    std::vector<FactorLimit> limits;
-    if (const auto* nest = std::get_if<LoopNest>(&node.op)) {
-      for (const Factor& factor : nest->factors) sizes.push_back(factor.size);
-      limits = limits_of(*nest, result.type.shape);
-    } else if (const auto* attention = std::get_if<Attention>(&node.op)) {
-      const LoopNest loops = loops_of(*attention, types_of(graph, node.operands), 0);
-      for (const Factor& factor : loops.factors) sizes.push_back(factor.size);
-      limits = limits_of(*attention, loops);
-    } else if (const auto* sweep = std::get_if<Sweep>(&node.op)) {
-      sizes = result.type.shape;
-      limits.resize(sizes.size());
-      limits[static_cast<std::size_t>(sweep->dim)].whole = true;
-    }
-    if (sizes.size() != axes.size()) {
-      why = fmt::format("the loops of '{}' have {} factors, not {}", name, sizes.size(), axes.size());
-      continue;
-    }
-    why.clear();
-    for (std::size_t f = 0; f < axes.size() && why.empty(); ++f)
-      if (!axes[f].empty() && (limits[f].whole || (limits[f].evenly && sizes[f] % ways(axes[f]) != 0)))
-        why = fmt::format("factor {} of '{}', of size {}, cannot be split so", f, name, sizes[f]);
-    if (why.empty()) return why;
-  }
-  return why;
-}
-
-// A plan whose names and ranks are those of this model.
-Result<Done> check_plan(const Plan& plan, const Graph& graph, const std::string& file) {
-  std::map<std::string, std::set<std::size_t>> ranks;
-  add_ranks(graph, ranks);
-  std::vector<std::string> names;
-  for (const auto& [name, known] : ranks) names.push_back(name);
-  Diagnostics errors;
-  const auto known = [&](const std::string& name) {
-    if (!ranks.contains(name))
-      errors.push_back(
-          error_at({file}, fmt::format("the model has no tensor '{}'", name), did_you_mean(name, names)));
-    return ranks.contains(name);
-  };
-  for (const auto& [name, sharding] : plan.tensors)
-    if (known(name) && !ranks[name].contains(sharding.dims.size()))
-      errors.push_back(error_at({file}, fmt::format("'{}' has {} dimensions, its sharding {}", name,
-                                                    *ranks[name].begin(), sharding.dims.size())));
-  for (const std::string& name : plan.demands.apart) known(name);
-  for (const auto& [name, axes] : plan.demands.divided)
-    if (known(name))
-      if (const std::string why = misfit(graph, name, axes); !why.empty())
-        errors.push_back(error_at({file}, fmt::format("divided.{}: {}", name, why)));
-  for (const std::vector<std::string>& group : plan.constraints.alike)
-    for (const std::string& name : group) known(name);
-  for (const auto& [name, barrier] : plan.constraints.barriers) known(name);
-  if (!errors.empty()) return errors;
-  return Done{};
-}
-
 passes::Seeds seeds_of(const Plan& plan) {
   passes::Seeds seeds;
   seeds.constraints = plan.constraints;
@@ -188,8 +111,7 @@ passes::Seeds seeds_of(const Plan& plan) {
 // What a plan needs beside its decisions about arguments to lead to the same program. It names no values that
 // the step does not have.
 void add_hints(Plan& plan, const Model& model, const passes::Prepared& prepared, const passes::Seeds& seeds) {
-  std::map<std::string, std::set<std::size_t>> known;
-  add_ranks(prepared.step, known);
+  const auto known = ranks_of(prepared.step);
   passes::add_priorities(prepared, plan.mesh, seeds, plan.tensors);
   const auto unknown = [&](const std::string& name) { return !known.contains(name); };
   for (const auto& [name, seed] : seeds.tensors)

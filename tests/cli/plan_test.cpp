@@ -95,8 +95,9 @@ TEST(Plan, MayDivideNodes) {
   };
   EXPECT_THAT(refusal("divided: {h.linear.prodct: [_, _, data]}\n"),
               HasSubstr("did you mean 'h.linear.product'?"));
-  EXPECT_THAT(refusal("divided: {x: [_, data]}\n"), HasSubstr("the model has no node of that name"));
-  EXPECT_THAT(refusal("divided: {h.linear.product: [_, data]}\n"), HasSubstr("have 3 factors, not 2"));
+  EXPECT_THAT(refusal("divided: {x: [_, data]}\n"), HasSubstr("'x' cannot be divided: no node makes it"));
+  EXPECT_THAT(refusal("divided: {h.linear.product: [_, data]}\n"),
+              HasSubstr("'h.linear.product' cannot be divided: its loops have 3 factors, not 2"));
   EXPECT_THAT(refusal("apart: [w8]\n"), HasSubstr("the model has no tensor 'w8'"));
 }
 

@@ -1,7 +1,10 @@
 #include "passes/buffers.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <limits>
+#include <map>
 
 #include "ir/support/check.h"
 
@@ -21,12 +24,20 @@ struct Block {
   std::int64_t offset = 0;
 };
 
-// Largest first, each at the lowest offset that is free during its life.
-std::int64_t place(std::vector<Block>& blocks) {
-  std::vector<std::size_t> order(blocks.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+// The most bytes that are needed at once: no placement does with less.
+std::int64_t most_alive(const std::vector<Block>& blocks) {
+  std::map<std::size_t, std::int64_t> change;  // at a node, of what is alive
+  for (const Block& block : blocks) {
+    change[block.first] += block.bytes;
+    change[block.last + 1] -= block.bytes;
+  }
+  std::int64_t alive = 0, most = 0;
+  for (const auto& [_, by] : change) most = std::max(most, alive += by);
+  return most;
+}
+
+// In that order, each at the lowest offset that is free during its life. Returns the bytes that this takes.
+std::int64_t place(std::vector<Block>& blocks, const std::vector<std::size_t>& order) {
   std::vector<std::size_t> placed;  // by offset
   std::int64_t peak = 0;
   for (std::size_t i : order) {
@@ -46,6 +57,35 @@ std::int64_t place(std::vector<Block>& blocks) {
         i);
   }
   return peak;
+}
+
+// The best of several orders, as soon as one has no gaps: the largest first; those that live longest; those
+// that take most of memory and time; as they come.
+std::int64_t place(std::vector<Block>& blocks) {
+  using Key = std::array<double, 2>;  // larger ones first
+  const auto bytes = [](const Block& b) { return static_cast<double>(b.bytes); };
+  const auto nodes = [](const Block& b) { return static_cast<double>(b.last - b.first + 1); };
+  const std::function<Key(const Block&)> orders[] = {
+      [&](const Block& b) { return Key{bytes(b), 0}; },
+      [&](const Block& b) { return Key{nodes(b), bytes(b)}; },
+      [&](const Block& b) { return Key{bytes(b) * nodes(b), bytes(b)}; },
+      [&](const Block& b) { return Key{-static_cast<double>(b.first), bytes(b)}; },
+  };
+  const std::int64_t least = most_alive(blocks);
+  std::int64_t best = std::numeric_limits<std::int64_t>::max();
+  std::vector<Block> trial = blocks;
+  for (const auto& key : orders) {
+    std::vector<std::size_t> order(blocks.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return key(blocks[a]) > key(blocks[b]); });
+    if (const std::int64_t peak = place(trial, order); peak < best) {
+      best = peak;
+      blocks = trial;
+    }
+    if (best == least) break;
+  }
+  return best;
 }
 
 class Planner {

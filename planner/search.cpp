@@ -16,11 +16,12 @@ namespace shardc::planner {
 namespace {
 
 constexpr int kMostPrograms = 12;
-constexpr int kMostTightenings = 3;      // of the memory that choices may use, in all
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
 constexpr std::uint64_t kMoreWork = 5;   // times as much for a trial whose bound leaves a question open
 constexpr std::uint64_t kMostWork = 1'500'000'000, kAllWork = 4 * kMostWork;  // of one trial, of all
+constexpr int kMostTightenings = 8;                  // of the memory that choices may use, in all
+constexpr std::uint64_t kTightWork = 3 * kMostWork;  // for all of them
 
 bool feasible(const Trial& trial) { return trial.selection.found(); }
 
@@ -275,11 +276,12 @@ class Searcher {
         too_much = std::min(limit, selection.bytes);
         limit = std::max(too_much - (need - memory), (enough + too_much) / 2);
       }
-      if (limit <= enough || ++tightenings_ > kMostTightenings) return;
+      if (limit <= enough || ++tightenings_ > kMostTightenings || tight_work_ >= kTightWork) return;
       selection = select(trial.formulation, limit,
                          {.to_beat = best_ ? best_->plan.cost.step_seconds : 2 * trial.selection.seconds(),
                           .work = kMostWork,
                           .threads = 2});
+      tight_work_ += selection.work;
     }
   }
 
@@ -337,6 +339,7 @@ class Searcher {
   std::vector<Plan> others_;
   std::int64_t least_ = 0;  // bytes, of the programs made
   int programs_ = 0, tightenings_ = 0;
+  std::uint64_t tight_work_ = 0;
 };
 
 }  // namespace

@@ -95,6 +95,7 @@ Selection select(const Formulation& formulation, std::int64_t memory, const Effo
   const solve::Solution solution =
       solve::solve(problem_of(formulation, units, memory, effort.fixed), options);
   Selection selection;
+  selection.work = solution.statistics.work;
   if (solution.status == solve::Status::Infeasible) return selection;
   selection.bound = static_cast<double>(solution.bound) / units;
   if (!solution.found()) {

@@ -20,6 +20,7 @@ struct Selection {
   double reshard_seconds = 0;         // of the communication
   double bound = 0;                   // no choices that fit take less
   std::int64_t bytes = 0;             // at the fullest point of the step
+  std::uint64_t work = 0;             // table entries looked at
   double seconds() const { return compute_seconds + reshard_seconds; }
   bool found() const { return status == Status::Optimal || status == Status::Feasible; }
 };

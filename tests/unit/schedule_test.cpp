@@ -1,4 +1,4 @@
-// The order of a program's nodes, and what it saves.
+// The order of a program's nodes, the places of its values, and what they save.
 #include "passes/schedule.h"
 
 #include <gtest/gtest.h>
@@ -93,6 +93,21 @@ TEST(Schedule, GoesIntoRepeats) {
     }
     output r = %r)"),
             "s r (a p b q n)");
+}
+
+// Placing the largest block first would leave a gap under %d, and take 512 bytes.
+TEST(Buffers, LeaveNoGapWhereAnotherOrderHasNone) {
+  const SpmdProgram program = parsed(R"(
+    input %x: f32[]
+    %a: f32[i=64] = %x[] * 2.0
+    %b: f32[i=32] = %a[0] + 1.0
+    %c: f32[i=48] = %x[] * 3.0
+    %d: f32[i=32] = %x[] * 4.0
+    %e: f32[] = %b[0] + %c[0] + %d[0]
+    output e = %e)");
+  const BufferPlan buffers = passes::assign_buffers(program);
+  EXPECT_TRUE(verify(program, buffers).empty());
+  EXPECT_EQ(buffers.bytes, (32 + 48 + 32) * 4);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "ir/text.h"
 #include "planner/cost.h"
@@ -68,6 +69,7 @@ class Searcher {
 
   Result<Decision> run() {
     TRY(Subject own, task_.subject(task_.variants[0]));
+    steps_.insert(print(own.step));
     subjects_.emplace(0, std::move(own));
     meshes_ = different_ones();
     for (std::size_t v = 0; v < task_.variants.size(); ++v) {
@@ -79,7 +81,7 @@ class Searcher {
       if (meshes.empty()) continue;
       if (v > 0) {
         TRY(Subject subject, task_.subject(task_.variants[v]));
-        if (known(subject.step)) continue;  // there was nothing to recompute
+        if (!steps_.insert(print(subject.step)).second) continue;  // there was nothing to recompute
         subjects_.emplace(v, std::move(subject));
       }
       TRY(const Done tried, try_meshes(v, meshes));
@@ -109,12 +111,6 @@ class Searcher {
       if (named || !known) meshes.push_back(mesh);
     }
     return meshes;
-  }
-
-  bool known(const Graph& step) const {
-    const std::string text = print(step);
-    return std::any_of(subjects_.begin(), subjects_.end(),
-                       [&](const auto& other) { return print(other.second.step) == text; });
   }
 
   double least_seconds() const {
@@ -333,6 +329,7 @@ class Searcher {
   const Task& task_;
   const Cluster& cluster_;
   std::map<std::size_t, Subject> subjects_;  // of the variants tried
+  std::set<std::string> steps_;              // of the subjects, printed
   std::vector<Mesh> meshes_;                 // to try
   std::vector<Trial> trials_;
   std::optional<Decision> best_;

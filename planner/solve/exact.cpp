@@ -125,16 +125,14 @@ std::vector<std::int32_t> Program::choice() const {
   return choice;
 }
 
-// Some of GLPK's cut generators speak whatever the message level.
-class Quiet {
+// What GLPK keeps for a thread, which may end before the process does. Some of its cut generators speak
+// whatever the message level.
+class Environment {
  public:
-  Quiet() : before_(glp_term_out(GLP_OFF)) {}
-  ~Quiet() { glp_term_out(before_); }
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
-
- private:
-  int before_;
+  Environment() { glp_term_out(GLP_OFF); }
+  ~Environment() { glp_free_env(); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
 };
 
 // Ends the search when its tree has had so many nodes.
@@ -149,7 +147,7 @@ void count_nodes(glp_tree* tree, void* limit) {
 ExactChoice solve_model_glpk(const Model& model, const ExactLimits& limits) {
   if (!model.feasible) return {.status = Status::Infeasible};
   if (model.variables.empty()) return {.status = Status::Optimal, .choice = {}, .bound = model.constant};
-  const Quiet quiet;
+  const Environment environment;
   Program program(model);
   std::int64_t nodes = limits.nodes;
   glp_iocp options;

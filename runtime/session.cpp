@@ -314,12 +314,15 @@ double Session::step() {
   const std::uint64_t salt = step_salt(s.seed, static_cast<std::uint64_t>(s.steps));
   std::int64_t slowest = 0;
   s.each_rank([&](Local& local) {
+    Comm& comm = *local.rank.comm;
     local.rank.open.clear();
+    comm.barrier();
     const auto start = Clock::now();
     s.program.step(&local.rank, local.number(), salt, local.arena.get(), local.arg_pointers.data(),
                    local.output_pointers.data());
+    comm.barrier();
     std::int64_t ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
-    local.rank.comm->all_reduce(kWorld, &ns, 1, SHARDC_I64, SHARDC_MAX);
+    comm.all_reduce(kWorld, &ns, 1, SHARDC_I64, SHARDC_MAX);
     if (&local == s.locals.front().get()) slowest = ns;
   });
   ++s.steps;

@@ -17,36 +17,36 @@ constexpr std::size_t kFns = static_cast<std::size_t>(Fn::Where) + 1;
 constexpr std::array<FnInfo, kFns> kInfo = [] {
   std::array<FnInfo, kFns> t{};
   auto set = [&](Fn fn, FnInfo i) { t[static_cast<std::size_t>(fn)] = i; };
-  set(Fn::Load, {"load", 0, false, false, 0});
-  set(Fn::Index, {"index", 0, false, false, 0});
-  set(Fn::Float, {"float", 0, false, false, 0});
-  set(Fn::Int, {"int", 0, false, false, 0});
+  set(Fn::Load, {"load", 0, false, false, 0, 0});
+  set(Fn::Index, {"index", 0, false, false, 0, 0});
+  set(Fn::Float, {"float", 0, false, false, 0, 0});
+  set(Fn::Int, {"int", 0, false, false, 0, 0});
   set(Fn::Neg, {"-", 1, false, false, 1});
   set(Fn::Abs, {"abs", 1, false, false, 1});
   set(Fn::Sign, {"sign", 1, false, false, 1});
   set(Fn::Floor, {"floor", 1, false, false, 1});
   set(Fn::Not, {"not", 1, false, false, 1});
-  set(Fn::Exp, {"exp", 1, false, true, 1});
-  set(Fn::Log, {"log", 1, false, true, 1});
-  set(Fn::Log1p, {"log1p", 1, false, true, 1});
-  set(Fn::Sqrt, {"sqrt", 1, false, true, 1});
-  set(Fn::Rsqrt, {"rsqrt", 1, false, true, 1});
-  set(Fn::Sin, {"sin", 1, false, true, 1});
-  set(Fn::Cos, {"cos", 1, false, true, 1});
-  set(Fn::Tanh, {"tanh", 1, false, true, 1});
-  set(Fn::Sigmoid, {"sigmoid", 1, false, true, 1});
-  set(Fn::Erf, {"erf", 1, false, true, 1});
-  set(Fn::StopGradient, {"stop_gradient", 1, false, false, 0});
-  set(Fn::ToFloat, {"to_float", 1, false, false, 0});
-  set(Fn::ToInt, {"to_int", 1, false, false, 0});
-  set(Fn::ToBool, {"to_bool", 1, false, false, 0});
-  set(Fn::RoundBF16, {"round_bf16", 1, false, false, 0});
-  set(Fn::RoundF16, {"round_f16", 1, false, false, 0});
+  set(Fn::Exp, {"exp", 1, false, true, 1, 26});
+  set(Fn::Log, {"log", 1, false, true, 1, 26});
+  set(Fn::Log1p, {"log1p", 1, false, true, 1, 40});
+  set(Fn::Sqrt, {"sqrt", 1, false, true, 1, 14});
+  set(Fn::Rsqrt, {"rsqrt", 1, false, true, 1, 30});
+  set(Fn::Sin, {"sin", 1, false, true, 1, 34});
+  set(Fn::Cos, {"cos", 1, false, true, 1, 34});
+  set(Fn::Tanh, {"tanh", 1, false, true, 1, 60});
+  set(Fn::Sigmoid, {"sigmoid", 1, false, true, 1, 34});
+  set(Fn::Erf, {"erf", 1, false, true, 1, 40});
+  set(Fn::StopGradient, {"stop_gradient", 1, false, false, 0, 0});
+  set(Fn::ToFloat, {"to_float", 1, false, false, 0, 0});
+  set(Fn::ToInt, {"to_int", 1, false, false, 0, 0});
+  set(Fn::ToBool, {"to_bool", 1, false, false, 0, 0});
+  set(Fn::RoundBF16, {"round_bf16", 1, false, false, 0, 0});
+  set(Fn::RoundF16, {"round_f16", 1, false, false, 0, 0});
   set(Fn::Add, {"+", 2, true, false, 1});
   set(Fn::Sub, {"-", 2, true, false, 1});
   set(Fn::Mul, {"*", 2, true, false, 1});
-  set(Fn::Div, {"/", 2, true, false, 1});
-  set(Fn::Pow, {"pow", 2, false, true, 1});
+  set(Fn::Div, {"/", 2, true, false, 1, 8});
+  set(Fn::Pow, {"pow", 2, false, true, 1, 60});
   set(Fn::Max, {"max", 2, false, false, 1});
   set(Fn::Min, {"min", 2, false, false, 1});
   set(Fn::FloorDiv, {"floor_div", 2, false, false, 1});
@@ -59,8 +59,8 @@ constexpr std::array<FnInfo, kFns> kInfo = [] {
   set(Fn::Ne, {"!=", 2, true, false, 1});
   set(Fn::And, {"and", 2, false, false, 1});
   set(Fn::Or, {"or", 2, false, false, 1});
-  set(Fn::Uniform, {"uniform", 2, false, true, 1});
-  set(Fn::Normal, {"normal", 2, false, true, 1});
+  set(Fn::Uniform, {"uniform", 2, false, true, 1, 40});
+  set(Fn::Normal, {"normal", 2, false, true, 1, 90});
   set(Fn::Where, {"where", 3, false, false, 1});
   return t;
 }();
@@ -445,6 +445,12 @@ int flops_of(const Expr& e) {
   return flops;
 }
 
+int effort_of(const Expr& e) {
+  int effort = 0;
+  walk(e, [&](const ExprNode& node) { effort += info(node.fn).effort; });
+  return effort;
+}
+
 int transcendentals_of(const Expr& e) {
   int count = 0;
   walk(e, [&](const ExprNode& node) { count += info(node.fn).transcendental ? 1 : 0; });
@@ -457,12 +463,6 @@ bool selects_transcendental(const Expr& e) {
     any = any || (node.fn == Fn::Where && (transcendental(node.args[1]) || transcendental(node.args[2])));
   });
   return any;
-}
-
-int count_of(const Expr& e, Fn fn) {
-  int count = 0;
-  walk(e, [&](const ExprNode& node) { count += node.fn == fn ? 1 : 0; });
-  return count;
 }
 
 bool transcendental(const Expr& e) { return transcendentals_of(e) > 0; }

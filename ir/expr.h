@@ -72,6 +72,7 @@ struct FnInfo {
   bool infix = false;
   bool transcendental = false;  // costs tens of cycles: not worth recomputing
   int flops = 1;
+  int effort = 1;  // operations of one lane of a vector that generated code takes; measured
 };
 const FnInfo& info(Fn fn);
 
@@ -121,10 +122,10 @@ bool same(const Expr& a, const Expr& b);
 bool is_zero(const Expr& e);
 Kind kind_of(const Expr& e, const std::vector<Kind>& operands);
 int flops_of(const Expr& e);  // per evaluation; shared subtrees count once
+int effort_of(const Expr& e);
 bool transcendental(const Expr& e);
 int transcendentals_of(const Expr& e);       // how many it computes
 bool selects_transcendental(const Expr& e);  // where(c, exp(x), 0): computes one only sometimes
-int count_of(const Expr& e, Fn fn);
 bool loads(const Expr& e, int operand);
 int count_loads(const Expr& e, int operand);
 // Is e a sum of terms that each contain exactly one of these operands, to the first power? Then a sum of such

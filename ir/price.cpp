@@ -131,18 +131,18 @@ class Route {
 };
 
 constexpr double kSmallestProduct = 512;  // multiply-adds; below, generated code loops
-// What generated code makes of a loop body, in operations of one lane of a vector.
-constexpr double kTranscendental = 20;  // exp, log, sin, ...
-constexpr double kWeight = 18;          // what attention does per pair beside its products: exp, maximum, sum
-constexpr double kDivision = 8;
-constexpr double kScalar = 4;        // an iteration that is no lane of a vector
-constexpr double kShortestRun = 33;  // constant loops below are unrolled, and stay scalar
+// What generated code makes of loops, in operations of one lane of a vector.
+constexpr double kWeight = 18;        // what attention does per pair beside its products: exp, maximum, sum
+constexpr double kPacked = 32;        // to copy an element of a window into a matrix
+constexpr double kGuarded = 10;       // a multiplication of a window that is too small to be copied
+constexpr double kScalar = 4;         // an iteration that is no lane of a vector
+constexpr double kLanes = 8;          // shorter loops are scalar, and those below twice as many half so
+constexpr double kRowOfResults = 0.1;  // of what a row takes whose lanes are added up in the end
+constexpr double kLine = 64;          // bytes that move for an element, where a loop steps over memory
+constexpr double kNear = 32 << 10;    // bytes within which it does not
 
-// Operations of one iteration, weighted by what they take.
-double effort_of(const Expr& body) {
-  return flops_of(body) + (kTranscendental - 1) * transcendentals_of(body) +
-         (kDivision - 1) * count_of(body, Fn::Div);
-}
+// Multiply-adds for which windows are copied into a matrix: in all, and per element.
+constexpr double kSmallestPacked = 4096, kPackedGain = 4;
 
 bool is_two_loads(const LoopNest& nest) {
   return nest.combine == Combine::Sum && nest.body->fn == Fn::Mul && nest.inputs.size() == 2 &&
@@ -263,29 +263,29 @@ void NestWork::find_run(const LoopNest& nest) {
   for (std::size_t f = 0; f < nest.factors.size(); ++f) {
     if (nest.factors[f].size <= 1 || lookup_ == FactorId(f)) continue;
     int score = 0;
-    bool steps = false;
+    int steps = 0;
     for (std::size_t a = 0; a < accesses.size(); ++a) {
       const int step = step_of(*accesses[a], orders[a], FactorId(f));
       score += step == 1 ? 4 : step == 0 ? 1 : -2;
-      steps = steps || step < 0;
+      steps += step < 0 ? 1 : 0;
     }
     if (inner && score < most) continue;
     inner = FactorId(f);
     most = score;
-    scalar_ = steps;
+    stepping_ = steps;
   }
   run_.assign(nest.factors.size(), false);
   if (!inner) return;
   run_[**inner] = true;
-  const bool reduces = !nest.in_output(*inner);
-  for (std::size_t a = reduces ? 1 : 0; a < accesses.size(); ++a)
+  reduces_ = !nest.in_output(*inner);
+  for (std::size_t a = reduces_ ? 1 : 0; a < accesses.size(); ++a)
     if (step_of(*accesses[a], orders[a], *inner) != 0) effort_ += 1;
   // Code does not call exp for some lanes of a vector only.
-  scalar_ = scalar_ || selects_transcendental(nest.body);
+  scalar_ = stepping_ > 0 || selects_transcendental(nest.body);
   for (bool grown = true; grown;) {
     grown = false;
     for (std::size_t f = 0; f < nest.factors.size() && !grown; ++f) {
-      if (run_[f] || nest.factors[f].size <= 1 || nest.in_output(FactorId(f)) == reduces) continue;
+      if (run_[f] || nest.factors[f].size <= 1 || nest.in_output(FactorId(f)) == reduces_) continue;
       grown = std::all_of(orders.begin(), orders.end(),
                           [&](const auto& order) { return walked_as_one(order, FactorId(f), *inner); });
       if (grown) run_[f] = true, inner = FactorId(f);
@@ -304,12 +304,15 @@ void NestWork::find_roles(const LoopNest& nest) {
                                                   : Role::Batch);
   }
   // A window's index is a sum of a row and an inner factor: x[h + r].
-  for (const Access* access : {&a, &b})
-    for (const Affine& dim : *access) {
+  const auto is_window = [&](const Access& access) {
+    return std::any_of(access.begin(), access.end(), [&](const Affine& dim) {
       bool inner = false, outer = false;
       for (const Term& term : dim.terms) (roles_[*term.factor] == Role::Inner ? inner : outer) = true;
-      packed_ = packed_ || (inner && outer);
-    }
+      return inner && outer;
+    });
+  };
+  packs_rows_ = is_window(a);
+  packs_columns_ = is_window(b);
 }
 
 Work NestWork::of(const LoopNest& divided, double bytes, DType dtype) const {
@@ -328,13 +331,22 @@ Work NestWork::of(const LoopNest& divided, double bytes, DType dtype) const {
                             : batch) *= extent;
   }
   const auto element = static_cast<double>(bytes_of(dtype));
-  work.effort *= iterations * (scalar_ || run < kShortestRun ? kScalar : 1);
-  work.rows = iterations / std::max(run, 1.0);
+  work.effort *= iterations * (scalar_ || run < kLanes ? kScalar : run < 2 * kLanes ? 2 : 1);
+  work.rows = iterations / std::max(run, 1.0) * (reduces_ ? 1 : kRowOfResults);
+  work.stepped = stepping_ * iterations;
   if (lookup_) work.flops = std::min(work.flops, bytes);
   if (gathers_) work.bytes = std::min(work.bytes, 3 * element * iterations);
   if (work.m * work.n * work.k < kSmallestProduct || roles_.empty() || work.m * work.n <= 1) return work;
+  if (packs_rows_ || packs_columns_) {
+    const double around = work.m * work.k + work.n * work.k + work.m * work.n;
+    if (work.m * work.n * work.k < std::max(kSmallestPacked, kPackedGain * around)) {
+      work.effort = kGuarded * kScalar * iterations;
+      return work;
+    }
+    work.beside = kPacked * batch * work.k * ((packs_rows_ ? work.m : 0) + (packs_columns_ ? work.n : 0));
+  }
   work.calls = batch;
-  if (packed_) work.bytes += 2 * element * batch * work.k * std::max(work.m, work.n);
+  work.stepped = 0;
   return work;
 }
 
@@ -385,9 +397,10 @@ Work work_of(const Graph& graph, const Node& node) {
 
 double seconds_of(const Work& work, const Device& device) {
   const double products = rate_of(device, work.dtype) * device.efficiency;
-  double moving = 0, working = 0;
-  if (work.bytes > 0)
-    moving = seconds_to_move(work.bytes + device.ramp.bytes, device.bandwidth * device.memory_efficiency,
+  double moving = 0, working = 0, bytes = work.bytes;
+  if (device.cache.size > 0 && bytes > kNear) bytes += kLine * work.stepped * (1 - kNear / bytes);
+  if (bytes > 0)
+    moving = seconds_to_move(bytes + device.ramp.bytes, device.bandwidth * device.memory_efficiency,
                              device.cache);
   if (work.calls > 0) {
     const double width = device.ramp.width;

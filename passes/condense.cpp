@@ -6,7 +6,7 @@
 namespace shardc::passes {
 namespace {
 
-constexpr int kMostRounds = 12;  // of propagation; what is then still open is said in full
+constexpr int kMostRounds = 5;  // of propagation; what is then still open is said in full
 
 // Does the value have the sharding that is meant? The slice of a stacked value, which has its name and one
 // dimension less, follows it.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 
 namespace shardc::planner {
 namespace {
@@ -169,8 +170,13 @@ Device fit_device(Device device, const std::vector<WorkSample>& samples) {
       all.push_back(log_error(seconds_of(sample.work, trial), sample.seconds));
     return all;
   };
-  const std::vector<double> start = {0.9 * peak, 40e9, 10e9, 512e3, 30e9, 2e-7, 2e-7, 4, 3e-9};
-  return device_with(device, rounded(peak), rounded(fit_constants(start, errors)));
+  // Caches come in sizes that one start does not reach from another.
+  std::optional<std::vector<double>> best;
+  for (double cache : {512e3, 8e6, 32e6}) {
+    std::vector<double> fitted = fit_constants({0.9 * peak, 40e9, 10e9, cache, 30e9, 2e-7, 2e-7, 4, 3e-9}, errors);
+    if (!best || loss_of(errors(fitted)) < loss_of(errors(*best))) best = std::move(fitted);
+  }
+  return device_with(device, rounded(peak), rounded(*best));
 }
 
 Level fit_level(const Cluster& cluster, const Mesh& mesh, const std::vector<CollectiveSample>& samples) {

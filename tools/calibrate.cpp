@@ -74,6 +74,8 @@ std::string json_of(const Calibrated& c) {
                      {"bytes", w.bytes},
                      {"effort", w.effort},
                      {"rows", w.rows},
+                     {"stepped", w.stepped},
+                     {"beside", w.beside},
                      {"calls", w.calls},
                      {"m", w.m},
                      {"n", w.n},

@@ -284,9 +284,10 @@ inline shardc_u64 shardc_bits(shardc_u64 key, shardc_u64 counter) {
 )"},
     PreludeFunction{"shardc_normal",
                     R"(inline float shardc_normal(shardc_u64 salt, shardc_i64 key, shardc_i64 counter) {
-  const shardc_u64 k = shardc_bits(salt, (shardc_u64)key), c = 2 * (shardc_u64)counter;
-  const double u1 = (double)((shardc_bits(k, c) >> 40) + 1) * 0x1p-24, u2 = (double)(shardc_bits(k, c + 1) >> 40) * 0x1p-24;
-  return (float)(__builtin_sqrt(-2 * __builtin_log(u1)) * __builtin_cos(6.283185307179586 * u2));
+  const shardc_u64 bits = shardc_bits(shardc_bits(salt, (shardc_u64)key), (shardc_u64)counter / 2);
+  const double uniform = (double)((bits >> 40) + 1) * 0x1p-24, turn = (double)(bits >> 8 & 0xfffffful) * 0x1p-24;
+  const double angle = 6.283185307179586 * (counter % 2 == 0 ? turn : turn - 0.25);
+  return (float)(__builtin_sqrt(-2 * __builtin_log(uniform)) * __builtin_cos(angle));
 }
 )"},
 };

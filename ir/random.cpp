@@ -1,5 +1,6 @@
 #include "ir/random.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -21,29 +22,25 @@ std::uint64_t fnv1a(std::string_view text) {
 
 constexpr double kUnit = 1.0 / (1 << 24);
 
-// ln(x) for x in (0, 1]; see runtime/random.h, which has the same.
-double unit_log(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const double exponent = std::bit_cast<double>((bits >> 52) | 0x4330000000000000u) - (0x1p52 + 1023);
-  const double mantissa = std::bit_cast<double>((bits & 0x000fffffffffffffu) | 0x3ff0000000000000u);
-  const bool high = mantissa > 1.4142135623730951;  // keeps the series short
-  const double m = high ? 0.5 * mantissa : mantissa, e = high ? exponent + 1 : exponent;
-  const double s = (m - 1) / (m + 1), z = s * s;  // ln m = 2 atanh s
-  double sum = 1.0 / 21;
-  for (const double term :
-       {1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13, 1.0 / 11, 1.0 / 9, 1.0 / 7, 1.0 / 5, 1.0 / 3})
-    sum = sum * z + term;
-  return e * 0.6931471805599453 + 2 * (s + s * z * sum);
+// ln(x) for x in (0, 1] and cos(2 pi u); see runtime/random.h, which has the same.
+float unit_log(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const float exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
+  const float mantissa = std::bit_cast<float>((bits & 0x007fffffu) | 0x3f800000u);
+  const bool high = mantissa > 1.41421356f;  // keeps the series short
+  const float m = high ? 0.5f * mantissa : mantissa, e = high ? exponent + 1 : exponent;
+  const float s = (m - 1) / (m + 1), z = s * s;  // ln m = 2 atanh s
+  float sum = 1.0f / 9;
+  for (const float term : {1.0f / 7, 1.0f / 5, 1.0f / 3}) sum = sum * z + term;
+  return e * 0.693147181f + 2 * (s + s * z * sum);
 }
 
-// cos(2 pi u) for u in [0, 1), within 2 ulp of 1.
-double turn_cos(double u) {
-  const double half = u < 0.5 ? u : 1 - u;                        // the cosine is even
-  const double x = 6.283185307179586 * (0.25 - half), z = x * x;  // cos(2 pi u) = sin x, |x| <= pi / 2
-  double sum = 1.0 / 51090942171709440000.0;                      // Taylor's series to x^21
-  for (const double term :
-       {-1.0 / 121645100408832000.0, 1.0 / 355687428096000.0, -1.0 / 1307674368000.0, 1.0 / 6227020800.0,
-        -1.0 / 39916800.0, 1.0 / 362880.0, -1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0})
+float turn_cos(float u) {
+  const float turn = std::abs(u), half = std::min(turn, 1 - turn);  // the cosine is even
+  const float x = 6.28318531f * (0.25f - half), z = x * x;          // cos(2 pi u) = sin x, |x| <= pi / 2
+  float sum = 1.0f / 6227020800.0f;                                 // Taylor's series to x^13
+  for (const float term :
+       {-1.0f / 39916800.0f, 1.0f / 362880.0f, -1.0f / 5040.0f, 1.0f / 120.0f, -1.0f / 6.0f})
     sum = sum * z + term;
   return x + x * z * sum;
 }
@@ -59,9 +56,10 @@ double random_uniform(std::uint64_t key, std::uint64_t counter) {
 }
 
 double random_normal(std::uint64_t key, std::uint64_t counter) {
-  const double u1 = static_cast<double>((random_bits(key, 2 * counter) >> 40) + 1) * kUnit;
-  const double u2 = random_uniform(key, 2 * counter + 1);
-  return std::sqrt(-2 * unit_log(u1)) * turn_cos(u2);
+  const std::uint64_t bits = random_bits(key, counter / 2);
+  const float uniform = static_cast<float>((bits >> 40) + 1) * 0x1p-24f;
+  const float turn = static_cast<float>(bits >> 8 & 0xffffffu) * 0x1p-24f;
+  return std::sqrt(-2 * unit_log(uniform)) * turn_cos(counter % 2 == 0 ? turn : turn - 0.25f);
 }
 
 std::uint64_t random_key(std::uint64_t seed, std::string_view name) { return random_bits(fnv1a(name), seed); }

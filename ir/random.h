@@ -11,7 +11,7 @@ namespace shardc {
 
 std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter);
 double random_uniform(std::uint64_t key, std::uint64_t counter);  // [0, 1), a multiple of 2^-24
-double random_normal(std::uint64_t key, std::uint64_t counter);   // Box-Muller over two uniforms
+double random_normal(std::uint64_t key, std::uint64_t counter);   // Box-Muller: one of two from 48 bits
 std::uint64_t random_key(std::uint64_t seed, std::string_view name);
 
 // Bodies of nests: uniform(key, counter) under a salt is random_uniform(random_bits(salt, key), counter).

@@ -5,7 +5,8 @@
 
 namespace shardc::runtime {
 
-// out[i] = scale * random_normal(key, first + i), to the last bit, whatever instructions the processor has.
-void draw_normal(std::uint64_t key, std::uint64_t first, std::int64_t count, double scale, double* out);
+// out[i] = scale * random_normal(key, first + i), rounded, to the last bit, whatever instructions the
+// processor has.
+void draw_normal(std::uint64_t key, std::uint64_t first, std::int64_t count, double scale, float* out);
 
 }  // namespace shardc::runtime

@@ -27,9 +27,12 @@ void initial_values(const shardc_arg& arg, std::uint64_t key, std::int64_t first
     case SHARDC_CONSTANT:
       std::fill(out, out + count, arg.a);
       return;
-    case SHARDC_NORMAL:
-      draw_normal(key, static_cast<std::uint64_t>(first), count, arg.a, out);
+    case SHARDC_NORMAL: {
+      std::array<float, kBlock> drawn;
+      draw_normal(key, static_cast<std::uint64_t>(first), count, arg.a, drawn.data());
+      std::copy_n(drawn.begin(), count, out);
       return;
+    }
     case SHARDC_UNIFORM:
       for (std::int64_t i = 0; i < count; ++i)
         out[i] = arg.a + (arg.b - arg.a) * random_uniform(key, static_cast<std::uint64_t>(first + i));
@@ -62,6 +65,9 @@ void initialize(const shardc_arg& arg, std::uint64_t seed, std::int64_t rank, ch
     const std::int64_t begin = std::clamp<std::int64_t>(first - seen, 0, count);
     const std::int64_t end = std::clamp<std::int64_t>(last - seen, 0, count);
     seen += count;
+    if (arg.init == SHARDC_NORMAL && arg.tensor.dtype == SHARDC_F32)  // most of what there is
+      return draw_normal(key, static_cast<std::uint64_t>(from + begin), end - begin, arg.a,
+                         reinterpret_cast<float*>(local) + to + begin);
     std::array<double, kBlock> values;
     for (std::int64_t i = begin; i < end; i += kBlock) {
       const std::int64_t part = std::min(kBlock, end - i);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/draw.h"
+#include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/memory.h"
 #include "runtime/random.h"
@@ -18,12 +19,13 @@ namespace {
 TEST(Draw, BlocksHoldWhatTheDefinitionSays) {
   for (const std::uint64_t key : {std::uint64_t{0}, random_key(7, "layer.w"), ~std::uint64_t{0}})
     for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{5}, std::uint64_t{1} << 40})
-      for (const std::int64_t count : {0, 1, 3, 4, 1023, 1024, 1030, 5000}) {
-        std::vector<double> drawn(static_cast<std::size_t>(count) + 1, 123.0);
+      for (const std::int64_t count : {0, 1, 3, 15, 16, 17, 18, 1023, 1024, 1030, 5000}) {
+        std::vector<float> drawn(static_cast<std::size_t>(count) + 1, 123.0f);
         draw_normal(key, first, count, 0.02, drawn.data());
         for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
-          ASSERT_EQ(drawn[i], 0.02 * random_normal(key, first + i)) << i << " of " << count;
-        EXPECT_EQ(drawn.back(), 123.0);
+          ASSERT_EQ(drawn[i], static_cast<float>(0.02 * random_normal(key, first + i)))
+              << i << " of " << count;
+        EXPECT_EQ(drawn.back(), 123.0f);
       }
 }
 
@@ -44,6 +46,18 @@ TEST(Init, SharesMakeUpTheWhole) {
                         0.5 * random_normal(random_key(3, "w"), static_cast<std::uint64_t>(from + i))));
       });
     }
+}
+
+// Of a type that numbers are not drawn in.
+TEST(Init, NarrowNumbersAreTheWideOnesRounded) {
+  const shardc_dim dim{5000, 0, nullptr};
+  const shardc_arg arg{{"w", SHARDC_BF16, 1, &dim}, SHARDC_PARAM, SHARDC_NORMAL, 0.5, 0, 0};
+  std::vector<std::uint16_t> local(5000);
+  initialize(arg, 3, 0, reinterpret_cast<char*>(local.data()));
+  for (std::size_t i = 0; i < local.size(); ++i) {
+    const auto wide = static_cast<float>(0.5 * random_normal(random_key(3, "w"), i));
+    ASSERT_EQ(local[i], bf16_of_float(wide)) << i;
+  }
 }
 
 TEST(Init, AShareIsNoMoreThanItsPart) {

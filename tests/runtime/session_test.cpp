@@ -256,16 +256,29 @@ TEST(Random, HasTheRightMoments) {
   EXPECT_NEAR(uniform, 0.5, 0.005);
 }
 
+// The two numbers of a point are not the same twice, nor do they know of each other.
+TEST(Random, NeighboursAreIndependent) {
+  double product = 0, squares = 0;
+  constexpr int n = 100000;
+  for (std::uint64_t i = 0; i < n; ++i) {
+    const double x = random_normal(7, 2 * i), y = random_normal(7, 2 * i + 1);
+    product += x * y / n;
+    squares += (x * x - 1) * (y * y - 1) / n;
+  }
+  EXPECT_NEAR(product, 0, 0.015);
+  EXPECT_NEAR(squares, 0, 0.03);
+}
+
 TEST(Random, LogarithmAndCosineAreNearlyExact) {
   for (std::int64_t k = 1; k <= (1 << 24); k += k < 5000 || k > (1 << 24) - 5000 ? 1 : 997) {
-    const double u = static_cast<double>(k) * 0x1p-24;
-    const auto log = std::log(static_cast<long double>(u));
-    ASSERT_LE(std::abs(unit_log(u) - log), 2 * 0x1p-52L * std::abs(log)) << k;
-    const auto cosine = std::cos(2 * std::numbers::pi_v<long double> * (1 - u));
-    ASSERT_LE(std::abs(turn_cos(1 - u) - cosine), 2 * 0x1p-52L) << k;
+    const float u = static_cast<float>(k) * 0x1p-24f;
+    const double log = std::log(static_cast<double>(u)), angle = 2 * std::numbers::pi * u;
+    ASSERT_LE(std::abs(unit_log(u) - log), 2 * 0x1p-23 * std::abs(log)) << k;
+    ASSERT_LE(std::abs(turn_cos(u) - std::cos(angle)), 0x1p-23) << k;
+    ASSERT_LE(std::abs(turn_cos(u - 0.25f) - std::sin(angle)), 0x1p-23) << k;
   }
   EXPECT_EQ(unit_log(1), 0);
-  EXPECT_EQ(turn_cos(0), 1);
+  EXPECT_EQ(turn_cos(0.25f), 0);
 }
 
 TEST(Init, EveryKind) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 
@@ -16,10 +17,6 @@ inline void pause_cpu() {
 }
 
 class alignas(64) Barrier {
-  // On a busy machine the thread waited for may want this very core. Offering it costs 0.6 us in which nobody
-  // looks: not at once, since the others may be about to come, but then in every 1.5 us.
-  static constexpr int kBeforeYields = 64, kPausesPerYield = 16;
-
  public:
   // `spins`: looks before sleeping. About 4000 when every thread has a core, few when they take turns.
   Barrier(int threads, int spins) : threads_(threads), spins_(spins) {}
@@ -38,7 +35,7 @@ class alignas(64) Barrier {
     }
     for (int i = 1; i <= spins_ && round_.load(std::memory_order_acquire) == round; ++i) {
       pause_cpu();
-      if (i >= kBeforeYields && i % kPausesPerYield == 0) std::this_thread::yield();
+      if (i % kPausesPerYield == 0 && core_is_wanted()) break;
     }
     while (round_.load(std::memory_order_acquire) == round) round_.wait(round, std::memory_order_acquire);
     return !broken_.load(std::memory_order_acquire);
@@ -52,6 +49,19 @@ class alignas(64) Barrier {
   }
 
  private:
+  // On a busy machine the thread waited for, or a stranger, may want this very core, and a thread that sleeps
+  // is on its turn sooner than one that spins. Every offer of the core counts as a whole turn taken (since
+  // Linux 6.17), so that there are few of them: one in some 12 us.
+  static constexpr int kPausesPerYield = 256;
+
+  // Offers the core; true if somebody took it.
+  static bool core_is_wanted() {
+    using Clock = std::chrono::steady_clock;
+    const auto before = Clock::now();
+    std::this_thread::yield();
+    return Clock::now() - before > std::chrono::microseconds(20);
+  }
+
   const int threads_;
   const int spins_;
   std::atomic<bool> broken_{false};

@@ -132,6 +132,7 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s)
   crew = std::make_unique<Crew>(static_cast<int>(locals.size()));
   peak_bytes.resize(static_cast<std::size_t>(ranks));
   each_rank([&](Local& local) {
+    if (ranks > 1) take_short_turns();
     for (int i = 0; i < program.args; ++i) {
       local.args.push_back(local.take(local_bytes(program.arg[i].tensor)));
       local.arg_pointers.push_back(local.args.back().get());

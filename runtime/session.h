@@ -48,9 +48,9 @@ class Session {
   HostTensor output(const std::string& name, int role = SHARDC_RESULT);  // after a step; filled at the root
   double scalar(const std::string& name);                                // a scalar result, on every process
 
-  // One step on all ranks; seconds from the first rank's start to the last one's end, also where ranks take turns on
-  // a core and none waits for another. When a rank throws, the others stop waiting for it
-  // and this throws RankFailure, now and ever after (MPI: ends the job with exit status 3).
+  // One step on all ranks; seconds from the first rank's start to the last one's end, also where ranks take
+  // turns on a core and none waits for another. When a rank throws, the others stop waiting for it and this
+  // throws RankFailure, now and ever after (MPI: ends the job with exit status 3).
   double step();
   std::int64_t steps_done() const;
   void resume_at(std::int64_t step);  // the next step is this one: data and dropout go on where they were

@@ -25,7 +25,7 @@ AttentionCall attention_call(const Mesh& mesh, const Graph& graph, const Node& n
   const LoopNest loops = loops_of(attention, types, 0);
   const bool forward = attention.kind == Attention::Kind::Mix;
   const Shape &q = types[0].shape, &k = types[1].shape;
-  const std::int64_t d = q[3], e = types[2].shape[3];
+  const std::int64_t d = q[3], e = types[2].shape[3], ratio = k[2] == 0 ? 1 : q[2] / k[2];
   const Factor &batch = loops.factors[0], &queries = loops.factors[1], &heads = loops.factors[2];
   const Sight sight = sight_of(attention, q[1], k[1]);
   std::vector<std::string> sizes = {
@@ -46,7 +46,9 @@ AttentionCall attention_call(const Mesh& mesh, const Graph& graph, const Node& n
                       cpp_type(types[0].dtype), d, e),
           fmt::format("{{{}}}", fmt::join(sizes, ", ")),
           fmt::format("shardc_attention_tiles<{}, {}>::{}", d, e, forward ? "forward" : "backward"),
-          fmt::format("{}", k[2] == 0 ? 1 : q[2] / k[2]), cpp_float(attention.scale)};
+          fmt::format("{} * {}", length(mesh, batch),
+                      forward ? length(mesh, heads) + fmt::format(" * {}", ratio) : length(mesh, heads)),
+          fmt::format("{}", ratio), cpp_float(attention.scale)};
 }
 
 }  // namespace shardc::codegen

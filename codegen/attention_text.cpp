@@ -194,44 +194,45 @@ inline void shardc_mix_panel(const float* s, const float* v, shardc_span seen, f
 template <class T, shardc_i64 D, shardc_i64 E>
 __attribute__((noinline)) void shardc_attend(T* o, float* lse, const T* q, const T* k, const T* v,
                                              shardc_i64 ratio, float scale, const shardc_attention& a,
-                                             float* scratch) {
+                                             shardc_i64 begin, shardc_i64 past, float* scratch) {
   using Sizes = shardc_attention_tiles<D, E>;
   constexpr shardc_i64 N = Sizes::keys, M = Sizes::rows;
   constexpr float log2e = 1.44269504f;
   float *const kb = scratch, *const vb = kb + N * D, *const s = vb + N * E, *const t = s + N * 16,
                *const ot = t + M * D, *const m = ot + M * E, *const l = m + M;
-  for (shardc_i64 b = 0; b < a.batch; ++b)
-    for (shardc_i64 h = 0; h < a.groups * ratio; ++h)
-      for (shardc_i64 at = 0; at < a.queries; at += M) {
-        const shardc_i64 rows = a.queries - at < M ? a.queries - at : M, first = a.first + at;
-        shardc_turn<D>(q + b * a.q_batch + at * a.q_row + h * D, a.q_row, rows, scale * log2e, t);
-        for (shardc_i64 i = 0; i < (rows + 15) / 16 * 16 * E; ++i) ot[i] = 0;
-        for (shardc_i64 i = 0; i < (rows + 15) / 16 * 16; ++i) m[i] = -1e29f, l[i] = 0;
-        const shardc_i64 least = first + a.low, most = first + rows - 1 + a.high,
-                         end = most < a.keys ? most : a.keys;
-        for (shardc_i64 key = least > 0 ? least / N * N : 0; key < end; key += N) {
-          const shardc_i64 count = a.keys - key < N ? a.keys - key : N;
-          shardc_gather<D, D>(k + b * a.k_batch + key * a.k_row + h / ratio * D, a.k_row, count,
-                              (count + 5) / 6 * 6, kb);
-          shardc_gather<E, E>(v + b * a.v_batch + key * a.v_row + h / ratio * E, a.v_row, count,
-                              (count + 5) / 6 * 6, vb);
-          for (shardc_i64 i = 0; i < rows; i += 16) {
-            const shardc_i64 last = first + (i + 15 < rows ? i + 15 : rows - 1);
-            const shardc_span seen = shardc_seen(a, first + i, last, key, count);
-            if (seen.from >= seen.to) continue;
-            shardc_scores<D, D>(kb, t + i * D, seen.from, seen.to, s);
-            if (!seen.whole) shardc_mask(a, first + i, key, seen.from, seen.to, s);
-            shardc_mix_panel<D, E>(s, vb, seen, m + i, l + i, ot + i * E);
-          }
-        }
-        for (shardc_i64 i = 0; i < rows; ++i) {
-          const float one = l[i] == 0 ? 0 : 1 / l[i];
-          T* const to = o + b * a.o_batch + (at + i) * a.o_row + h * E;
-          for (shardc_i64 e = 0; e < E; ++e) shardc_write(to[e], one * ot[i / 16 * 16 * E + e * 16 + i % 16]);
-          lse[b * a.s_batch + (at + i) * a.s_row + h] =
-              l[i] == 0 ? 1e30f : m[i] / log2e + __builtin_logf(l[i]);
+  for (shardc_i64 each = begin; each < past; ++each) {
+    const shardc_i64 b = each / (a.groups * ratio), h = each % (a.groups * ratio);
+    for (shardc_i64 at = 0; at < a.queries; at += M) {
+      const shardc_i64 rows = a.queries - at < M ? a.queries - at : M, first = a.first + at;
+      shardc_turn<D>(q + b * a.q_batch + at * a.q_row + h * D, a.q_row, rows, scale * log2e, t);
+      for (shardc_i64 i = 0; i < (rows + 15) / 16 * 16 * E; ++i) ot[i] = 0;
+      for (shardc_i64 i = 0; i < (rows + 15) / 16 * 16; ++i) m[i] = -1e29f, l[i] = 0;
+      const shardc_i64 least = first + a.low, most = first + rows - 1 + a.high,
+                       end = most < a.keys ? most : a.keys;
+      for (shardc_i64 key = least > 0 ? least / N * N : 0; key < end; key += N) {
+        const shardc_i64 count = a.keys - key < N ? a.keys - key : N;
+        shardc_gather<D, D>(k + b * a.k_batch + key * a.k_row + h / ratio * D, a.k_row, count,
+                            (count + 5) / 6 * 6, kb);
+        shardc_gather<E, E>(v + b * a.v_batch + key * a.v_row + h / ratio * E, a.v_row, count,
+                            (count + 5) / 6 * 6, vb);
+        for (shardc_i64 i = 0; i < rows; i += 16) {
+          const shardc_i64 last = first + (i + 15 < rows ? i + 15 : rows - 1);
+          const shardc_span seen = shardc_seen(a, first + i, last, key, count);
+          if (seen.from >= seen.to) continue;
+          shardc_scores<D, D>(kb, t + i * D, seen.from, seen.to, s);
+          if (!seen.whole) shardc_mask(a, first + i, key, seen.from, seen.to, s);
+          shardc_mix_panel<D, E>(s, vb, seen, m + i, l + i, ot + i * E);
         }
       }
+      for (shardc_i64 i = 0; i < rows; ++i) {
+        const float one = l[i] == 0 ? 0 : 1 / l[i];
+        T* const to = o + b * a.o_batch + (at + i) * a.o_row + h * E;
+        for (shardc_i64 e = 0; e < E; ++e) shardc_write(to[e], one * ot[i / 16 * 16 * E + e * 16 + i % 16]);
+        lse[b * a.s_batch + (at + i) * a.s_row + h] =
+            l[i] == 0 ? 1e30f : m[i] / log2e + __builtin_logf(l[i]);
+      }
+    }
+  }
 }
 
 // y[r][0..columns) += sums, where rows of y may end before sixteen columns.
@@ -266,86 +267,87 @@ template <class T, shardc_i64 D, shardc_i64 E>
 __attribute__((noinline)) void shardc_attend_gradient(float* dq, float* dk, float* dv, const T* q, const T* k,
                                                       const T* v, const float* lse, const float* delta,
                                                       const T* go, shardc_i64 ratio, float scale,
-                                                      const shardc_attention& a, float* scratch) {
+                                                      const shardc_attention& a, shardc_i64 begin,
+                                                      shardc_i64 past, float* scratch) {
   using Sizes = shardc_attention_tiles<D, E>;
   constexpr shardc_i64 N = Sizes::keys, M = Sizes::few, W = Sizes::W, X = Sizes::X;
   constexpr float log2e = 1.44269504f;
   float *const kb = scratch, *const vb = kb + N * W, *const dkb = vb + N * X, *const dvb = dkb + N * W,
                *const p = dvb + N * X, *const ds = p + N * M, *const qt = ds + N * M, *const qn = qt + M * D,
                *const gt = qn + M * W, *const gn = gt + M * E, *const ls = gn + M * X, *const dl = ls + M;
-  for (shardc_i64 b = 0; b < a.batch; ++b) {
+  for (shardc_i64 each = begin; each < past; ++each) {
+    const shardc_i64 b = each / a.groups, g = each % a.groups;
     for (shardc_i64 i = 0; i < a.queries; ++i)
-      for (shardc_i64 d = 0; d < a.groups * ratio * D; ++d) dq[b * a.q_batch + i * a.q_row + d] = 0;
-    for (shardc_i64 g = 0; g < a.groups; ++g)
-      for (shardc_i64 key = 0; key < a.keys; key += N) {
-        const shardc_i64 count = a.keys - key < N ? a.keys - key : N;
-        shardc_gather<D, W>(k + b * a.k_batch + key * a.k_row + g * D, a.k_row, count, (count + 5) / 6 * 6,
-                            kb);
-        shardc_gather<E, X>(v + b * a.v_batch + key * a.v_row + g * E, a.v_row, count, (count + 5) / 6 * 6,
-                            vb);
-        for (shardc_i64 i = 0; i < (count + 5) / 6 * 6 * W; ++i) dkb[i] = 0;
-        for (shardc_i64 i = 0; i < (count + 5) / 6 * 6 * X; ++i) dvb[i] = 0;
-        // Queries that see a key of the block: i + high > key, i + low < key + count.
-        shardc_i64 start = key - a.high + 1 - a.first, end = key + count - a.low - a.first;
-        start = start < 0 ? 0 : start / 16 * 16;
-        end = end > a.queries ? a.queries : end;
-        for (shardc_i64 h = g * ratio; h < (g + 1) * ratio; ++h)
-          for (shardc_i64 at = start; at < end; at += M) {
-            const shardc_i64 rows = end - at < M ? end - at : M, panels = (rows + 15) / 16,
-                             first = a.first + at;
-            const T *const q0 = q + b * a.q_batch + at * a.q_row + h * D, *const g0 = go + b * a.o_batch +
-                                                                                      at * a.o_row + h * E;
-            shardc_turn<D>(q0, a.q_row, rows, scale * log2e, qt);
-            shardc_turn<E>(g0, a.o_row, rows, 1, gt);
-            shardc_gather<D, W>(q0, a.q_row, rows, panels * 16, qn);
-            shardc_gather<E, X>(g0, a.o_row, rows, panels * 16, gn);
-            for (shardc_i64 i = 0; i < panels * 16; ++i) {
-              const shardc_i64 s = b * a.s_batch + (at + i) * a.s_row + h;
-              ls[i] = i < rows ? lse[s] * log2e : 1e30f;
-              dl[i] = i < rows ? delta[s] : 0;
-            }
-            shardc_span seen[M / 16];
-            for (shardc_i64 i = 0; i < panels; ++i) {
-              const shardc_i64 last = first + (i * 16 + 15 < rows ? i * 16 + 15 : rows - 1);
-              seen[i] = shardc_seen(a, first + i * 16, last, key, count);
-              if (seen[i].from >= seen[i].to) continue;
-              float *const pi = p + i * N * 16, *const di = ds + i * N * 16;
-              shardc_scores<D, W>(kb, qt + i * 16 * D, seen[i].from, seen[i].to, pi);
-              if (!seen[i].whole) shardc_mask(a, first + i * 16, key, seen[i].from, seen[i].to, pi);
-              shardc_scores<E, X>(vb, gt + i * 16 * E, seen[i].from, seen[i].to, di);
-              const shardc_v8 *const l8 = (shardc_v8*)(ls + i * 16), *const d8 = (shardc_v8*)(dl + i * 16);
-              for (shardc_i64 j = seen[i].from; j < seen[i].to; ++j)
+      for (shardc_i64 d = g * ratio * D; d < (g + 1) * ratio * D; ++d) dq[b * a.q_batch + i * a.q_row + d] = 0;
+    for (shardc_i64 key = 0; key < a.keys; key += N) {
+      const shardc_i64 count = a.keys - key < N ? a.keys - key : N;
+      shardc_gather<D, W>(k + b * a.k_batch + key * a.k_row + g * D, a.k_row, count, (count + 5) / 6 * 6,
+                          kb);
+      shardc_gather<E, X>(v + b * a.v_batch + key * a.v_row + g * E, a.v_row, count, (count + 5) / 6 * 6,
+                          vb);
+      for (shardc_i64 i = 0; i < (count + 5) / 6 * 6 * W; ++i) dkb[i] = 0;
+      for (shardc_i64 i = 0; i < (count + 5) / 6 * 6 * X; ++i) dvb[i] = 0;
+      // Queries that see a key of the block: i + high > key, i + low < key + count.
+      shardc_i64 start = key - a.high + 1 - a.first, end = key + count - a.low - a.first;
+      start = start < 0 ? 0 : start / 16 * 16;
+      end = end > a.queries ? a.queries : end;
+      for (shardc_i64 h = g * ratio; h < (g + 1) * ratio; ++h)
+        for (shardc_i64 at = start; at < end; at += M) {
+          const shardc_i64 rows = end - at < M ? end - at : M, panels = (rows + 15) / 16,
+                           first = a.first + at;
+          const T *const q0 = q + b * a.q_batch + at * a.q_row + h * D, *const g0 = go + b * a.o_batch +
+                                                                                    at * a.o_row + h * E;
+          shardc_turn<D>(q0, a.q_row, rows, scale * log2e, qt);
+          shardc_turn<E>(g0, a.o_row, rows, 1, gt);
+          shardc_gather<D, W>(q0, a.q_row, rows, panels * 16, qn);
+          shardc_gather<E, X>(g0, a.o_row, rows, panels * 16, gn);
+          for (shardc_i64 i = 0; i < panels * 16; ++i) {
+            const shardc_i64 s = b * a.s_batch + (at + i) * a.s_row + h;
+            ls[i] = i < rows ? lse[s] * log2e : 1e30f;
+            dl[i] = i < rows ? delta[s] : 0;
+          }
+          shardc_span seen[M / 16];
+          for (shardc_i64 i = 0; i < panels; ++i) {
+            const shardc_i64 last = first + (i * 16 + 15 < rows ? i * 16 + 15 : rows - 1);
+            seen[i] = shardc_seen(a, first + i * 16, last, key, count);
+            if (seen[i].from >= seen[i].to) continue;
+            float *const pi = p + i * N * 16, *const di = ds + i * N * 16;
+            shardc_scores<D, W>(kb, qt + i * 16 * D, seen[i].from, seen[i].to, pi);
+            if (!seen[i].whole) shardc_mask(a, first + i * 16, key, seen[i].from, seen[i].to, pi);
+            shardc_scores<E, X>(vb, gt + i * 16 * E, seen[i].from, seen[i].to, di);
+            const shardc_v8 *const l8 = (shardc_v8*)(ls + i * 16), *const d8 = (shardc_v8*)(dl + i * 16);
+            for (shardc_i64 j = seen[i].from; j < seen[i].to; ++j)
 #pragma unroll
-                for (int u = 0; u < 2; ++u) {
-                  shardc_v8 &x = *(shardc_v8*)(pi + j * 16 + 8 * u), &y = *(shardc_v8*)(di + j * 16 + 8 * u);
-                  shardc_v8 e = x - l8[u];
-                  shardc_exp2(e);
-                  x = e;
-                  y = scale * e * (y - d8[u]);
-                }
-              shardc_add_dq<D, W>(di, kb, seen[i], dq + b * a.q_batch + (at + i * 16) * a.q_row + h * D,
-                                  a.q_row, rows - i * 16);
-            }
-            for (shardc_i64 j = 0; j < count; j += 6) {
-              shardc_i64 from = 0, to = panels;
-              while (from < to && !(seen[from].from <= j && j < seen[from].to)) ++from;
-              while (to > from && !(seen[to - 1].from <= j && j < seen[to - 1].to)) --to;
-              for (shardc_i64 i = from; i < to; ++i) {
-                const float *const pi = p + (i * N + j) * 16, *const di = ds + (i * N + j) * 16;
-                for (shardc_i64 e = 0; e < E; e += 16)
-                  shardc_tile<6, true>(pi, 16, 1, gn + i * 16 * X + e, X, 16, dvb + j * X + e, X, nullptr);
-                for (shardc_i64 d = 0; d < D; d += 16)
-                  shardc_tile<6, true>(di, 16, 1, qn + i * 16 * W + d, W, 16, dkb + j * W + d, W, nullptr);
+              for (int u = 0; u < 2; ++u) {
+                shardc_v8 &x = *(shardc_v8*)(pi + j * 16 + 8 * u), &y = *(shardc_v8*)(di + j * 16 + 8 * u);
+                shardc_v8 e = x - l8[u];
+                shardc_exp2(e);
+                x = e;
+                y = scale * e * (y - d8[u]);
               }
+            shardc_add_dq<D, W>(di, kb, seen[i], dq + b * a.q_batch + (at + i * 16) * a.q_row + h * D,
+                                a.q_row, rows - i * 16);
+          }
+          for (shardc_i64 j = 0; j < count; j += 6) {
+            shardc_i64 from = 0, to = panels;
+            while (from < to && !(seen[from].from <= j && j < seen[from].to)) ++from;
+            while (to > from && !(seen[to - 1].from <= j && j < seen[to - 1].to)) --to;
+            for (shardc_i64 i = from; i < to; ++i) {
+              const float *const pi = p + (i * N + j) * 16, *const di = ds + (i * N + j) * 16;
+              for (shardc_i64 e = 0; e < E; e += 16)
+                shardc_tile<6, true>(pi, 16, 1, gn + i * 16 * X + e, X, 16, dvb + j * X + e, X, nullptr);
+              for (shardc_i64 d = 0; d < D; d += 16)
+                shardc_tile<6, true>(di, 16, 1, qn + i * 16 * W + d, W, 16, dkb + j * W + d, W, nullptr);
             }
           }
-        for (shardc_i64 j = 0; j < count; ++j) {
-          for (shardc_i64 d = 0; d < D; ++d)
-            dk[b * a.k_batch + (key + j) * a.k_row + g * D + d] = dkb[j * W + d];
-          for (shardc_i64 e = 0; e < E; ++e)
-            dv[b * a.v_batch + (key + j) * a.v_row + g * E + e] = dvb[j * X + e];
         }
+      for (shardc_i64 j = 0; j < count; ++j) {
+        for (shardc_i64 d = 0; d < D; ++d)
+          dk[b * a.k_batch + (key + j) * a.k_row + g * D + d] = dkb[j * W + d];
+        for (shardc_i64 e = 0; e < E; ++e)
+          dv[b * a.v_batch + (key + j) * a.v_row + g * E + e] = dvb[j * X + e];
       }
+    }
   }
 }
 )shardc";

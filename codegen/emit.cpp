@@ -62,7 +62,7 @@ bool mentions(const std::string& text, const std::string& name) {
 
 // What all levels of one program share: kernels, regions, names.
 struct Program {
-  Program(const Mesh& m) : mesh(m), tables(m) {}
+  Program(const Mesh& m, std::int64_t worth) : mesh(m), worth_splitting(worth), tables(m) {}
 
   std::string unique(const std::string& wanted) {
     std::string name = identifier(wanted);
@@ -98,8 +98,9 @@ struct Program {
   }
 
   const Mesh& mesh;
+  const std::int64_t worth_splitting;
   Tables tables;
-  std::set<std::string> names = {"self", "rank", "salt", "arena", "arg", "output", "step"};
+  std::set<std::string> names = {"self", "rank", "salt", "arena", "arg", "output", "step", "begin", "end"};
   std::map<std::string, std::string> kernels;
   std::string kernel_text, regions;
   int region_count = 0;
@@ -210,7 +211,7 @@ class Level {
       for (std::size_t d = 0; d < graph_[operand].type.rank(); ++d)
         note_axes(graph_[operand].type.shape[d], graph_[operand].sharding.dims[d].axes);
     const LocalNest local = localize(p_.mesh, graph_, node, nest);
-    const Kernel kernel = make_kernel(local);
+    const Kernel kernel = make_kernel(local, p_.worth_splitting);
     auto shifted = [&](ValueId value, const LocalAccess& access) {
       const std::string name = pointer(value);
       return access.shift.zero() ? name : fmt::format("{} + {}", name, access.shift.text());
@@ -221,8 +222,15 @@ class Level {
     for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);
     line("// " + describe(result));
     const Work work = work_of(graph_, node);  // of what is looked up, the hits
-    in_region(result, work.flops, work.bytes,
-              fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", ")));
+    const std::string call = fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", "));
+    in_region(result, work.flops, work.bytes, kernel.split ? divided(*kernel.split, call) : call);
+  }
+
+  // A call that computes the part from `begin` to `end`, on all threads.
+  static std::string divided(const Split& split, const std::string& call) {
+    return fmt::format(
+        "shardc_split(self, {}, {}, [&](shardc_rank*{}, shardc_i64 begin, shardc_i64 end) {{ {} }});",
+        split.count, split.unit, mentions(call, "self") ? " self" : "", call);
   }
 
   void emit_sweep(const Node& node, const Sweep& sweep) {
@@ -260,9 +268,10 @@ class Level {
     const Work work = work_of(graph_, node);
     const std::string sizes = p_.unique(graph_[node.results[0]].name + "_sizes");
     line(fmt::format("const shardc_attention {} = {};", sizes, call.sizes));
-    in_region(graph_[node.results[0]], work.flops, work.bytes,
-              fmt::format("{}({}, {}, {}, {}, (float*)shardc_scratch(self, 4 * {}));", call.function,
-                          fmt::join(arguments, ", "), call.ratio, call.scale, sizes, call.scratch));
+    const std::string text =
+        fmt::format("{}({}, {}, {}, {}, begin, end, (float*)shardc_scratch(self, 4 * {}));", call.function,
+                    fmt::join(arguments, ", "), call.ratio, call.scale, sizes, call.scratch);
+    in_region(graph_[node.results[0]], work.flops, work.bytes, divided({call.parts, 1}, text));
   }
 
   void emit_collective(const Node& node, const Collective& c) {
@@ -477,6 +486,19 @@ inline shardc_i64 shardc_part(shardc_i64 extent, shardc_i64 skip, shardc_i64 chu
 
 )";
 
+constexpr std::string_view kSplit =
+    R"(// work(self, begin, end) for all of [0, count), by the threads of this rank.
+template <class Work>
+inline void shardc_split(shardc_rank* self, shardc_i64 count, shardc_i64 unit, const Work& work) {
+  if (self->threads <= 1) return work(self, 0, count);
+  const shardc_work call = [](shardc_rank* own, shardc_i64 begin, shardc_i64 end, const void* with) {
+    (*(const Work*)with)(own, begin, end);
+  };
+  shardc_parallel(self, count, unit, call, &work);
+}
+
+)";
+
 std::string arg_table(Program& p, const Graph& graph) {
   std::string text;
   for (const Arg& arg : graph.args) {
@@ -504,10 +526,11 @@ std::string array(const std::string& type, const std::string& name, const std::s
 
 }  // namespace
 
-std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const std::string& loss) {
+std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const std::string& loss,
+                 std::int64_t worth_splitting) {
   const Graph& graph = program.graph;
   const Mesh& mesh = program.mesh;
-  Program p(mesh);
+  Program p(mesh, worth_splitting);
   const std::string body = step_body(p, program, buffers);
   const std::string values = run_time_values(p, body);
   std::string step =
@@ -533,6 +556,7 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       "\"shardc_rt.h\"\n\nnamespace {{\n\n",
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
+  if (body.find("shardc_split(") != std::string::npos) out += kSplit;
   const std::string kernels = attention_prelude(step) + winograd_prelude(p.kernel_text) + p.kernel_text;
   const std::string prelude = prelude_for(kernels + step);
   out += prelude + (prelude.empty() ? "" : "\n") + kernels + p.tables.number_text() + step + p.tables.text();

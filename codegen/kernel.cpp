@@ -20,6 +20,8 @@ namespace shardc::codegen {
 namespace {
 
 constexpr int kLanes = 8;               // of a max or min reduction; clang does not vectorise them by itself
+constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
+constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
 constexpr std::int64_t kUnrolled = 32;  // terms of a reduction that are written out within a vector loop
 
 // where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
@@ -45,13 +47,15 @@ std::optional<Selector> find_selector(const LocalNest& nest) {
 
 class LoopKernel {
  public:
-  explicit LoopKernel(const LocalNest& nest) : nest_(nest), selector_(find_selector(nest)) {
+  LoopKernel(const LocalNest& nest, std::int64_t worth_splitting)
+      : nest_(nest), worth_splitting_(worth_splitting), selector_(find_selector(nest)) {
     for (std::size_t f = 0; f < nest.factors.size(); ++f) loops_.push_back(f);
     find_needs();
   }
 
   Kernel make() {
     choose_order();
+    choose_split();
     const Kind result = kind_of(nest_.output.dtype);
     if (selector_)
       selected();
@@ -63,7 +67,9 @@ class LoopKernel {
       reduced_inside();
     else
       reduced_outside();
-    return {parameters(), body_, extra_};
+    Kernel kernel{parameters(), body_, extra_, {}};
+    if (split_) kernel.divide(count(*split_, true), is_row(*split_) ? kRowUnit : 1);
+    return kernel;
   }
 
  private:
@@ -171,18 +177,48 @@ class LoopKernel {
       if (!joined(nest_.output) || !std::all_of(nest_.inputs.begin(), nest_.inputs.end(), joined)) return;
       times_[g] = (times_.count(g) != 0 ? times_[g] : 1) *
                   (nest_.factors[f].length.empty() ? nest_.factors[f].extent : 1);
-      if (!nest_.factors[f].length.empty()) counted_[g] = fmt::format("n{}", f);
+      if (!nest_.factors[f].length.empty()) counted_[g] = f;
       loops_.erase(loops_.end() - 2);
     }
   }
 
-  std::string count(std::size_t f) const {
+  // --- what threads divide
+  // -----------------------------------------------------------------------------------
+
+  bool is_row(std::size_t f) const { return f == loops_.back(); }
+
+  // The outermost loop over results that gives every one of a few threads something to do, or else the longest.
+  // What is looked up may be anywhere in its dimension.
+  void choose_split() {
+    double settings = 1;
+    std::optional<std::size_t> longest;
+    for (std::size_t f = 0; f < nest_.factors.size(); ++f)
+      if (!selector_ || f != selector_->factor) settings *= static_cast<double>(nest_.factors[f].extent);
+    if (settings < static_cast<double>(worth_splitting_)) return;
+    for (std::size_t f : loops_) {
+      if (reduced(f)) continue;
+      const std::int64_t length = nest_.factors[f].extent * (times_.count(f) != 0 ? times_.at(f) : 1);
+      if (!longest || length > nest_.factors[*longest].extent) longest = f;
+      if (length < kSplitEvenly) continue;
+      split_ = f;
+      return;
+    }
+    if (longest && nest_.factors[*longest].extent > 1) split_ = longest;
+  }
+  std::string first(std::size_t f) const { return split_ == f ? "begin" : "0"; }
+  std::string last(std::size_t f) const { return split_ == f ? "end" : count(f); }
+
+  // Within the kernel, or in the terms of its caller.
+  std::string count(std::size_t f, bool outside = false) const {
+    const auto variable = [&](std::size_t g) {
+      return outside ? nest_.factors[g].length : fmt::format("n{}", g);
+    };
     const LocalFactor& factor = nest_.factors[f];
     const auto times = times_.find(f);
     const std::int64_t n = factor.extent * (times == times_.end() ? 1 : times->second);
     const auto counted = counted_.find(f);
-    if (counted != counted_.end()) return fmt::format("{} * {}", counted->second, n);
-    return factor.length.empty() ? fmt::format("{}", n) : fmt::format("n{}", f);
+    if (counted != counted_.end()) return fmt::format("{} * {}", variable(counted->second), n);
+    return factor.length.empty() ? fmt::format("{}", n) : variable(f);
   }
 
   // --- text
@@ -234,7 +270,7 @@ class LoopKernel {
   void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
   void open(std::size_t f, bool innermost = false) {
     if (innermost) line("#pragma clang loop vectorize(assume_safety)");
-    line(fmt::format("for (shardc_i64 {0} = 0; {0} < {1}; ++{0}) {{", var(f), count(f)));
+    line(fmt::format("for (shardc_i64 {0} = {1}; {0} < {2}; ++{0}) {{", var(f), first(f), last(f)));
     ++depth_;
   }
   void close() {
@@ -312,14 +348,18 @@ class LoopKernel {
     const std::vector<std::string> bounds =
         outer.empty() ? std::vector<std::string>{} : middle_of(outer.back());
     if (bounds.empty()) {
-      row("0", outer.empty() ? "" : count(outer.back()));
+      row(outer.empty() ? "" : first(outer.back()), outer.empty() ? "" : last(outer.back()));
     } else {
+      const std::size_t f = outer.back();
       for (const std::string& bound : bounds) line(bound);
-      row("0", "from");
+      for (const std::string bound : {"from", "to"})
+        if (split_ == f)
+          line(fmt::format("{0} = shardc_min<shardc_i64>(shardc_max<shardc_i64>({0}, begin), end);", bound));
+      row(first(f), "from");
       inside_ = true;
       row("from", "to");
       inside_ = false;
-      row("to", count(outer.back()));
+      row("to", last(f));
     }
     while (depth_ > 1) close();
   }
@@ -480,11 +520,13 @@ class LoopKernel {
   }
 
   const LocalNest& nest_;
+  const std::int64_t worth_splitting_;
   std::optional<Selector> selector_;
+  std::optional<std::size_t> split_;
   std::vector<std::size_t> loops_;  // outermost first
   std::map<std::size_t, std::int64_t>
       times_;  // factor -> how many iterations of merged loops each stands for
-  std::map<std::size_t, std::string> counted_;  // factor -> run-time count of a merged outer loop
+  std::map<std::size_t, std::size_t> counted_;  // factor -> the merged outer one of a run-time count
   std::vector<bool> indexed_;                   // the body or a guard uses the global index
   bool salted_ = false;
   bool inside_ = false;  // of all guards
@@ -495,14 +537,20 @@ class LoopKernel {
 
 }  // namespace
 
-Kernel make_kernel(const LocalNest& nest) {
+void Kernel::divide(const std::string& count, std::int64_t unit) {
+  parameters += ", shardc_i64 begin, shardc_i64 end";
+  extra.insert(extra.end(), {"begin", "end"});
+  split = {count, unit};
+}
+
+Kernel make_kernel(const LocalNest& nest, std::int64_t worth_splitting) {
   // Of a window, what lies in memory as a matrix is at most a sliver.
   const bool window = std::any_of(nest.inputs.begin(), nest.inputs.end(),
                                   [&](const LocalAccess& access) { return is_window(nest, access); });
   if (std::optional<Kernel> product = winograd_product(nest)) return *product;
   for (const bool packs : {window, !window})
     if (std::optional<Kernel> product = packs ? packed_product(nest) : matrix_kernel(nest)) return *product;
-  return LoopKernel(nest).make();
+  return LoopKernel(nest, worth_splitting).make();
 }
 
 }  // namespace shardc::codegen

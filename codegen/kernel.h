@@ -2,6 +2,8 @@
 // proportional to unique work), so nothing in them names a tensor: operands are x0, x1, ..., the result is y.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,13 +11,26 @@
 
 namespace shardc::codegen {
 
+// One dimension of the result that threads may divide among them: the kernel's last parameters, `begin` and
+// `end`, say which part to compute. How the parts are cut changes no bit of what loops compute.
+struct Split {
+  std::string count;      // of the whole dimension, as the caller writes it
+  std::int64_t unit = 1;  // parts begin at multiples of it
+};
+
 struct Kernel {
   std::string parameters;          // "float* y, const float* x0, shardc_i64 n1"
   std::string body;                // statements, indented by two
   std::vector<std::string> extra;  // arguments after the pointers: run-time values of the caller, "salt"
+  std::optional<Split> split;
+
+  void divide(const std::string& count, std::int64_t unit);  // adds the two parameters
 };
 
+// Nests of so many settings are worth the microsecond in which threads are called together.
+inline constexpr std::int64_t kWorthSplitting = 1 << 15;
+
 // Loops, or calls of the BLAS where the nest is a matrix product large enough to gain.
-Kernel make_kernel(const LocalNest& nest);
+Kernel make_kernel(const LocalNest& nest, std::int64_t worth_splitting = kWorthSplitting);
 
 }  // namespace shardc::codegen

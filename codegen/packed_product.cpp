@@ -262,7 +262,9 @@ class Packer {
       most = fmt::format("n{}", f);
       need(most, factor.length);
     }
-    line(fmt::format("for (shardc_i64 i{0} = 0; i{0} < {1}; ++i{0}) {{", f, most));
+    const bool split = split_ == f;
+    line(fmt::format("for (shardc_i64 i{0} = {1}; i{0} < {2}; ++i{0}) {{", f, split ? "begin" : "0",
+                     split ? "end" : most));
     ++depth_;
   }
   void open_all(const Group& group) {
@@ -280,10 +282,13 @@ class Packer {
   }
 
   void write() {
-    kernel_ = {"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}};
+    kernel_ = {"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}, {}};
     const auto sums = std::stable_partition(loops_.begin(), loops_.end(),
                                             [&](std::size_t f) { return nest_.factors[f].in_output; });
     const Group outside(loops_.begin(), sums), summed(sums, loops_.end());
+    // Threads take products of a batch; where there is none, a product divides itself.
+    for (std::size_t f : outside)
+      if (extent(f) > 1 && !split_) split_ = f;
     const std::size_t at = kernel_.body.size();
     std::optional<Matrix> a = as_it_lies(nest_.inputs[0], "x0", rows_, inner_),
                           b = as_it_lies(nest_.inputs[1], "x1", inner_, columns_),
@@ -304,6 +309,7 @@ class Packer {
     multiply(*a, *b, *y, clears && direct);
     if (!direct) unpack(clears);
     close(loops_.size());
+    if (split_) kernel_.divide(length_of(nest_.factors[*split_]), 1);
     if (used_ > 0)
       kernel_.body.insert(at, fmt::format("  float* const scratch = (float*)shardc_scratch(self, {});\n",
                                           used_ * static_cast<std::int64_t>(sizeof(float))));
@@ -324,7 +330,7 @@ class Packer {
     const std::int64_t m = count(rows_), n = count(columns_), k = count(inner_);
     const auto call = [&](bool ta, bool tb, std::int64_t p, std::int64_t q, const Matrix& left,
                           const Matrix& right) {
-      line(fmt::format("shardc_gemm({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", ta ? 1 : 0, tb ? 1 : 0,
+      line(fmt::format("shardc_gemm(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", ta ? 1 : 0, tb ? 1 : 0,
                        p, q, k, left.at, left.leading, right.at, right.leading, adds ? 1 : 0, y.at,
                        y.leading));
     };
@@ -348,7 +354,8 @@ class Packer {
   const LocalNest& nest_;
   Group rows_, columns_, inner_, loops_;
   Kernel kernel_;
-  std::int64_t used_ = 0;  // of the scratch memory
+  std::optional<std::size_t> split_;  // the loop that threads divide
+  std::int64_t used_ = 0;             // of the scratch memory
   std::size_t depth_ = 1;
 };
 

@@ -158,7 +158,7 @@ class Matcher {
   }
 
   Kernel write() const {
-    Kernel kernel{"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}};
+    Kernel kernel{"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}, {}};
     std::string place[3];  // of the result, the image, the kernel
     std::string body;
     std::size_t depth = 1;
@@ -201,9 +201,10 @@ class Matcher {
         sizes[0], first[1], sizes[1], block_);
     kernel.body += fmt::format("  float* const scratch = (float*)shardc_scratch(self, {});\n",
                                scratch() * static_cast<std::int64_t>(sizeof(float)));
-    kernel.body += body + fmt::format("{}shardc_winograd(windows, y{}, x{}{}{}, x{}{}{}, scratch);\n",
+    kernel.body += body + fmt::format("{}shardc_winograd(self, windows, begin, end, y{}, x{}{}{}, x{}{}{}, scratch);\n",
                                       std::string(2 * depth, ' '), place[0], image_, place[1],
                                       shifted(image_shift), 1 - image_, place[2], shifted(kernel_shift));
+    kernel.divide(fmt::format("{}", count(images_) * ((rows() + 1) / 2)), 1);
     return kernel;
   }
 

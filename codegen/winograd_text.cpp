@@ -106,9 +106,10 @@ inline void shardc_winograd_out(const float* m, shardc_i64 distance, float* uppe
   }
 }
 
-// Rows of tiles are numbered through all images. Eights of tiles that reach over the end of a row are overwritten by
+// Rows of tiles, of which this computes those in [begin, end), are numbered through all images. Eights of tiles that reach over the end of a row are overwritten by
 // the next one; the last one has room for it.
-inline void shardc_winograd(const shardc_windows& w, float* y, const float* x, const float* k, float* scratch) {
+inline void shardc_winograd(shardc_rank* self, const shardc_windows& w, shardc_i64 begin, shardc_i64 end, float* y,
+                            const float* x, const float* k, float* scratch) {
   const shardc_i64 down = (w.rows + 1) / 2, across = (w.columns + 1) / 2, wide = shardc_eights(across);
   const shardc_i64 ld = shardc_eights(w.block * across) + 8, depth = shardc_eights(w.in);
   float *const u = scratch, *const v = u + 16 * w.out * depth, *const m = v + 16 * w.in * ld;
@@ -116,8 +117,8 @@ inline void shardc_winograd(const shardc_windows& w, float* y, const float* x, c
   const shardc_i64 row_size = wide + 8;
   shardc_winograd_kernels(w, k, u);
   for (shardc_i64 i = 0; i < 8 * row_size; ++i) ring[i] = 0;
-  for (shardc_i64 from = 0; from < w.images * down; from += w.block) {
-    const shardc_i64 count = from + w.block < w.images * down ? w.block : w.images * down - from;
+  for (shardc_i64 from = begin; from < end; from += w.block) {
+    const shardc_i64 count = from + w.block < end ? w.block : end - from;
     for (shardc_i64 c = 0; c < w.in; ++c)
       for (shardc_i64 q = 0; q < count; ++q) {
         const shardc_i64 image = (from + q) / down, row = (from + q) % down * 2;
@@ -137,7 +138,7 @@ inline void shardc_winograd(const shardc_windows& w, float* y, const float* x, c
         }
       }
     for (shardc_i64 p = 0; p < 16; ++p)
-      shardc_gemm(0, 0, w.out, count * across, w.in, u + p * w.out * depth, depth, v + p * w.in * ld, ld, 0,
+      shardc_gemm(self, 0, 0, w.out, count * across, w.in, u + p * w.out * depth, depth, v + p * w.in * ld, ld, 0,
                   m + p * w.out * ld, ld);
     for (shardc_i64 c = 0; c < w.out; ++c)
       for (shardc_i64 q = 0; q < count; ++q) {

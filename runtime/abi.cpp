@@ -66,8 +66,8 @@ void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc
 }
 
 void* shardc_scratch(shardc_rank* self, shardc_i64 bytes) {
-  std::vector<Rank::Line>& lines = static_cast<Rank*>(self)->scratch;
-  const auto wanted = (static_cast<std::size_t>(bytes) + sizeof(Rank::Line) - 1) / sizeof(Rank::Line);
+  std::vector<Worker::Line>& lines = static_cast<Worker*>(self)->scratch;
+  const auto wanted = (static_cast<std::size_t>(bytes) + sizeof(Worker::Line) - 1) / sizeof(Worker::Line);
   if (lines.size() < wanted) lines.resize(wanted);
   return lines.data();
 }

@@ -11,9 +11,6 @@
 namespace shardc::runtime {
 namespace {
 
-// Members wait for the next job while the caller prints or reads files: not worth spinning for.
-constexpr int kSpins = 200;
-
 // On a busy machine a thread is mostly woken on the core of the one that wakes it, and there the two would
 // take turns, at 5 us each, whenever they meet. Where there are other cores it leaves that one; it is not
 // bound to any.
@@ -49,7 +46,7 @@ void take_short_turns() {
   syscall(SYS_sched_setattr, 0, &turns, 0);
 }
 
-Crew::Crew(int members) : barrier_(members, kSpins) {
+Crew::Crew(int members, int spins) : barrier_(members, spins) {
   for (int m = 1; m < members; ++m) threads_.emplace_back([this, m] { work(m); });
 }
 

@@ -19,7 +19,8 @@ void take_short_turns();
 
 class Crew {
  public:
-  explicit Crew(int members);
+  // Members wait for the next job while the caller prints or reads files: mostly not worth spinning for.
+  explicit Crew(int members, int spins = 200);
   ~Crew();
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "runtime/comm.h"
+#include "runtime/crew.h"
 
 namespace shardc::runtime {
 
@@ -34,13 +35,31 @@ int to_exit_status(Backend backend, const std::function<void()>& work) {
   }
 }
 
+void warn_if_crowded(const shardc_program& program, Backend backend, int threads) {
+  if (threads == 1 || !is_crowded(program, backend, threads)) return;
+  if (backend == Backend::Threads) {
+    std::fprintf(stderr,
+                 "shardc: warning: ranks of %d threads each are more than the %d cores here: they take turns\n"
+                 "hint: ranks times threads should be at most the number of cores\n",
+                 threads, usable_cores());
+  } else if (mpi_job_rank() == 0) {
+    std::fprintf(stderr,
+                 "shardc: warning: %d threads of a process that may use %d cores take turns\n"
+                 "hint: mpirun --bind-to none gives every process all cores\n",
+                 threads, usable_cores());
+  }
+}
+
 int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet) {
   if (!quiet)
     options.print = [](std::string_view line) {
       std::printf("%.*s\n", static_cast<int>(line.size()), line.data());
       std::fflush(stdout);
     };
-  return to_exit_status(options.backend, [&] { run_program(program, options); });
+  return to_exit_status(options.backend, [&] {
+    if (!quiet) warn_if_crowded(program, options.backend, options.threads);
+    run_program(program, options);
+  });
 }
 
 }  // namespace shardc::runtime
@@ -54,6 +73,7 @@ extern "C" int shardc_main(int argc, char** argv, const shardc_program* program)
   app.add_option("--backend", backend, "threads or mpi; mpi under mpirun, else threads")
       ->check(CLI::IsMember({"threads", "mpi"}));
   app.add_option("--steps", options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
+  app.add_option("--threads", options.threads, "of each rank")->check(CLI::Range(1, kMostThreads));
   app.add_option("--data", options.data,
                  ".npz with one array per input, or a file of bytes for tokens and targets");
   app.add_option("--load", options.load, "start from this .safetensors file");

@@ -10,12 +10,17 @@
 
 namespace shardc::runtime {
 
+inline constexpr int kMostThreads = 1024;  // of a rank
+
 // MPI when this process was started by an MPI launcher as one of several, else threads. Looks at the
 // environment.
 Backend default_backend();
 
 // Runs `work`, which drives a session, with what it throws on stderr: the exit status 0, 2 or 3.
 int to_exit_status(Backend backend, const std::function<void()>& work);
+
+// On stderr, of a job's first process: threads that take turns on its cores.
+void warn_if_crowded(const shardc_program& program, Backend backend, int threads);
 
 // The same of run_program, with results on stdout unless `quiet`.
 int run_to_exit_status(const shardc_program& program, RunOptions options, bool quiet);

@@ -93,7 +93,7 @@ std::vector<CollectiveTime> time_all(Comm& comm, std::span<const shardc_group> g
 
 }  // namespace
 
-Limits measure_limits() {
+Limits measure_limits(shardc_rank* self) {
   constexpr shardc_i64 n = 768;
   constexpr std::size_t elements = std::size_t{4} << 20;  // 16 MiB each
   constexpr int rounds = 5;
@@ -112,9 +112,17 @@ Limits measure_limits() {
   };
   Limits limits;
   limits.flops = 2.0 * n * n * n /
-                 shortest([&] { shardc_gemm(0, 0, n, n, n, a.data(), n, b.data(), n, 0, c.data(), n); });
+                 shortest([&] { shardc_gemm(self, 0, 0, n, n, n, a.data(), n, b.data(), n, 0, c.data(), n); });
   limits.bytes = 3.0 * sizeof(float) * elements / shortest([&] {
-                   for (std::size_t i = 0; i < elements; ++i) z[i] = x[i] + y[i];
+                   struct Sum {
+                     const float *x, *y;
+                     float* z;
+                   } const sum{x.data(), y.data(), z.data()};
+                   const auto add = [](shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
+                     const auto [from, and_from, to] = *static_cast<const Sum*>(with);
+                     for (shardc_i64 i = begin; i < end; ++i) to[i] = from[i] + and_from[i];
+                   };
+                   shardc_parallel(self, elements, 64, add, &sum);
                    x.swap(z);  // what is written is read in the next round
                  });
   limits.measured = true;

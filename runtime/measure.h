@@ -19,8 +19,8 @@ struct CollectiveTime {
   double seconds = 0;      // of the slowest rank, the lower quartile of several calls
 };
 
-// The speed of matrix products, and of sums of two arrays that fit no cache, on the calling thread.
-Limits measure_limits();
+// The speed of matrix products, and of sums of two arrays that fit no cache, on the rank's threads.
+Limits measure_limits(shardc_rank* self);
 
 int calls_for(std::int64_t bytes);  // how often to time one, so that what is small is timed often
 

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include "runtime/comm.h"
 #include "runtime/event.h"
 #include "runtime/shardc_rt.h"
+#include "runtime/team.h"
 
 namespace shardc::runtime {
 
@@ -26,14 +26,10 @@ struct Traffic {
   std::int64_t bytes = 0;
 };
 
-struct Rank : shardc_rank {
+struct Rank : Worker {
   std::unique_ptr<Comm> comm;
   std::array<Traffic, kCollectiveNames.size()> traffic;
-
-  struct alignas(64) Line {
-    std::array<std::byte, 64> bytes;
-  };
-  std::vector<Line> scratch;  // of kernels; grows to what the hungriest one wants
+  std::unique_ptr<Team> team;  // none where a rank is one thread
 
   Clock::time_point trace_start;
   std::vector<Event> events;

@@ -20,6 +20,7 @@ struct RunOptions {
   Backend backend = Backend::Threads;
   std::int64_t steps = 0;  // 0: a hundred training steps, or one forward step
   std::uint64_t seed = 0;
+  int threads = 1;      // of each rank
   std::string data;     // see files/data.h
   std::string load;     // .safetensors: parameters, and whatever states it has
   std::string save;     // .safetensors: parameters and states

@@ -93,7 +93,7 @@ std::string names_of(const Item* items, int count, Name name) {
 }  // namespace
 
 struct Session::Impl {
-  Impl(const shardc_program& p, Backend b, std::uint64_t s);
+  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads);
 
   void draw();
   // Runs the job on every rank of this process; turns what any of them throws into RankFailure.
@@ -118,7 +118,7 @@ struct Session::Impl {
   std::unique_ptr<Crew> crew;
 };
 
-Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s)
+Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads)
     : program(p), backend(b), seed(s), ranks(ranks_of(p)) {
   if (program.abi != SHARDC_ABI)
     throw RunError("the program was compiled for runtime version " + std::to_string(program.abi) +
@@ -127,7 +127,10 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s)
   single_threaded_blas();
   for (auto& comm : make_comms(program, backend)) {
     locals.push_back(std::make_unique<Local>());
-    locals.back()->rank.comm = std::move(comm);
+    Rank& rank = locals.back()->rank;
+    rank.comm = std::move(comm);
+    rank.threads = threads;
+    if (threads > 1) rank.team = std::make_unique<Team>(threads, is_crowded(program, backend, threads));
   }
   crew = std::make_unique<Crew>(static_cast<int>(locals.size()));
   peak_bytes.resize(static_cast<std::size_t>(ranks));
@@ -249,8 +252,13 @@ std::vector<std::vector<Event>> Session::Impl::collect_events() {
   return events;
 }
 
-Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed)
-    : impl_(std::make_unique<Impl>(program, backend, seed)) {}
+bool is_crowded(const shardc_program& program, Backend backend, int threads) {
+  const int ranks = backend == Backend::Threads ? ranks_of(program) : 1;
+  return static_cast<std::int64_t>(ranks) * threads > usable_cores();
+}
+
+Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads)
+    : impl_(std::make_unique<Impl>(program, backend, seed, threads)) {}
 
 Session::~Session() = default;
 
@@ -382,7 +390,7 @@ Limits Session::limits() {
   impl_->each_rank([&](Local& local) {
     Comm& comm = *local.rank.comm;
     comm.barrier();
-    const Limits own = measure_limits();
+    const Limits own = measure_limits(&local.rank);
     std::int64_t slowest[] = {static_cast<std::int64_t>(own.flops), static_cast<std::int64_t>(own.bytes)};
     comm.all_reduce(kWorld, slowest, 2, SHARDC_I64, SHARDC_MIN);
     if (&local == impl_->locals.front().get())

@@ -31,11 +31,14 @@ struct Stats {
   std::map<std::string, CommCount> comm;          // "all_reduce" -> since the session began, of rank 0
 };
 
+// Whether the threads of this process are more than the cores that it may use: then they take turns.
+bool is_crowded(const shardc_program& program, Backend backend, int threads);
+
 class Session {
  public:
   // Throws RunError if the MPI job's size is not the program's rank count. Initialises params and states.
-  // The program outlives the session.
-  Session(const shardc_program& program, Backend backend, std::uint64_t seed);
+  // The program outlives the session. Each rank computes with so many threads.
+  Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads = 1);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -21,7 +21,7 @@ typedef long shardc_i64;
 typedef unsigned long shardc_u64;
 typedef unsigned short shardc_u16;
 
-#define SHARDC_ABI 2
+#define SHARDC_ABI 3
 
 /* f32 bf16 f16 i32 i64 bool, as in ir/types.h */
 enum shardc_dtype { SHARDC_F32, SHARDC_BF16, SHARDC_F16, SHARDC_I32, SHARDC_I64, SHARDC_BOOL };
@@ -77,6 +77,7 @@ typedef struct shardc_region {
 /* The runtime's per-rank state; more of it follows what is public here. */
 typedef struct shardc_rank {
   int profiling; /* 0: shardc_enter and shardc_leave may be skipped */
+  int threads;   /* of the rank, this one included; 1 while they work */
 } shardc_rank;
 
 typedef struct shardc_program {
@@ -129,12 +130,20 @@ void shardc_permute(shardc_rank* self, int group, const void* in, void* out, sha
 void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc_i64 outer, shardc_i64 chunk,
                  shardc_i64 total, shardc_i64 inner, shardc_i64 before, shardc_i64 after, int dtype);
 
-/* C[m, n] (ldc) = or += A[m, k] B[k, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. */
-void shardc_gemm(int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a, shardc_i64 lda,
-                 const float* b, shardc_i64 ldb, int accumulate, float* c, shardc_i64 ldc);
+/* Calls work(self, begin, end, with) for parts of [0, count) on all threads of the rank at once, and returns
+ * when all have. Parts begin at multiples of `unit`. Within them `self` is the thread's own, and has only its
+ * `threads` (1) and its scratch memory. */
+typedef void (*shardc_work)(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* with);
+void shardc_parallel(shardc_rank* self, shardc_i64 count, shardc_i64 unit, shardc_work work,
+                     const void* with);
+
+/* C[m, n] (ldc) = or += A[m, k] B[k, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. By all
+ * threads of the rank where it is large. */
+void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a,
+                 shardc_i64 lda, const float* b, shardc_i64 ldb, int accumulate, float* c, shardc_i64 ldc);
 
 /* Memory of at least `bytes`, 64-byte aligned, for what a kernel copies while it works; the same piece for
- * all kernels of a rank. */
+ * all kernels of a thread. */
 void* shardc_scratch(shardc_rank* self, shardc_i64 bytes);
 
 /* indices [outer, count, inner]: of each of the lines x[o, :, i] of `size` elements (f32, i32 or i64), the

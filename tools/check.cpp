@@ -114,12 +114,12 @@ void compare_updates(const Built& built, const std::map<std::string, Tensor>& va
 
 }  // namespace
 
-Comparison compare_with_reference(const Built& built, const shardc_program& program, runtime::Backend backend,
-                                  const std::string& data, std::uint64_t seed) {
+Comparison compare_with_reference(const Built& built, const shardc_program& program,
+                                  const runtime::RunOptions& options) {
   const Graph& graph = built.prepared.step;
-  runtime::Session session(program, backend, seed);
+  runtime::Session session(program, options.backend, options.seed, options.threads);
   std::map<std::string, Tensor> values;
-  for (auto& [name, tensor] : runtime::open_data(program, data, seed)->inputs(0)) {
+  for (auto& [name, tensor] : runtime::open_data(program, options.data, options.seed)->inputs(0)) {
     session.set(name, tensor);
     values.insert_or_assign(name, to_tensor(tensor));
   }
@@ -149,7 +149,7 @@ Comparison compare_with_reference(const Built& built, const shardc_program& prog
   std::map<std::string, Tensor> gradients, updates;
   std::vector<Tensor> args;
   for (const Arg& arg : graph.args) args.push_back(values.at(graph[arg.value].name));
-  const std::vector<Tensor> reference = interpret(graph, args, random_bits(seed, 1));
+  const std::vector<Tensor> reference = interpret(graph, args, random_bits(options.seed, 1));
   for (std::size_t i = 0; i < reference.size(); ++i) {
     const Output& output = graph.outputs[i];
     const Tensor got = to_tensor(results[i]);

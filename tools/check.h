@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "runtime/session.h"
+#include "runtime/run.h"
 #include "tools/driver.h"
 
 namespace shardc::tools {
@@ -18,7 +18,7 @@ struct Comparison {
 };
 
 // Every process of an MPI job calls this; the root's answer counts.
-Comparison compare_with_reference(const Built& built, const shardc_program& program, runtime::Backend backend,
-                                  const std::string& data, std::uint64_t seed);
+Comparison compare_with_reference(const Built& built, const shardc_program& program,
+                                  const runtime::RunOptions& options);
 
 }  // namespace shardc::tools

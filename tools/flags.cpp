@@ -42,6 +42,8 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
   add_backend(app, flags.options.backend);
   app.add_option("--data", flags.options.data,
                  ".npz by input name, or bytes for a language model: a file, or a folder's files");
+  app.add_option("--threads", flags.options.threads, "of each rank (default: 1)")
+      ->check(CLI::Range(1, runtime::kMostThreads));
   app.add_option("--seed", flags.options.seed, "of initial values, data order and dropout");
   app.add_option("--json", flags.options.json, "write the facts to this file");
 }

@@ -2,7 +2,7 @@
 //
 //   struct Flags { Request request; RunFlags run; };
 //   add_choices(app, f->request);      // MODEL --set --plan --mesh --ranks --cluster
-//   add_run_flags(app, f->run);        // --backend --data --seed --json
+//   add_run_flags(app, f->run);        // --backend --threads --data --seed --json
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -84,8 +84,10 @@ Command add_check(CLI::App& app) {
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     const runtime::RunOptions& o = f->options;
     Comparison c;
-    const int status = runtime::to_exit_status(
-        o.backend, [&] { c = compare_with_reference(built, *loaded.program, o.backend, o.data, o.seed); });
+    const int status = runtime::to_exit_status(o.backend, [&] {
+      runtime::warn_if_crowded(*loaded.program, o.backend, o.threads);
+      c = compare_with_reference(built, *loaded.program, o);
+    });
     if (status != 0) return status;
     if (c.tensors == 0) return 0;  // a process of an MPI job that is not the root
     if (!o.json.empty()) {

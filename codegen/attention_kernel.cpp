@@ -48,7 +48,8 @@ AttentionCall attention_call(const Mesh& mesh, const Graph& graph, const Node& n
           fmt::format("shardc_attention_tiles<{}, {}>::{}", d, e, forward ? "forward" : "backward"),
           fmt::format("{} * {}", length(mesh, batch),
                       forward ? length(mesh, heads) + fmt::format(" * {}", ratio) : length(mesh, heads)),
-          fmt::format("{}", ratio), cpp_float(attention.scale)};
+          fmt::format("{}", ratio),
+          cpp_float(attention.scale)};
 }
 
 }  // namespace shardc::codegen

@@ -2,7 +2,8 @@
 // block transposed (a vector holds one key's with eight queries), so that no row is ever summed across a
 // vector. The running maximum and sum of a query correct what earlier blocks left (Milakov and Gimelshein
 // 2018, "Online normalizer calculation for softmax"; Dao et al. 2022, "FlashAttention"). Blocks that no query
-// sees are skipped. Threads take heads of the batch. Memory beside operands and results does not depend on the number of positions.
+// sees are skipped. Threads take heads of the batch. Memory beside operands and results does not depend on
+// the number of positions.
 #pragma once
 
 #include <string>

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <unordered_map>
 
@@ -373,6 +374,15 @@ std::string prelude_for(const std::string& source) {
     if (used) result = std::string(kPrelude[i].text) + result;
   }
   return result;
+}
+
+bool mentions(const std::string& text, const std::string& name) {
+  const auto part_of_word = [&](std::size_t i) {
+    return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 || text[i] == '_');
+  };
+  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1))
+    if (!(at > 0 && part_of_word(at - 1)) && !part_of_word(at + name.size())) return true;
+  return false;
 }
 
 }  // namespace shardc::codegen

@@ -32,4 +32,6 @@ std::string cpp_float(double value);  // 0.5f, -__builtin_inff()
 // The prelude's functions, in an order that compiles; only those whose names occur in `source`.
 std::string prelude_for(const std::string& source);
 
+bool mentions(const std::string& text, const std::string& name);  // does it use this identifier?
+
 }  // namespace shardc::codegen

@@ -50,16 +50,6 @@ std::string identifier(const std::string& name) {
   return result;
 }
 
-// Does the text use this identifier?
-bool mentions(const std::string& text, const std::string& name) {
-  const auto part_of_word = [&](std::size_t i) {
-    return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 || text[i] == '_');
-  };
-  for (std::size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + 1))
-    if (!(at > 0 && part_of_word(at - 1)) && !part_of_word(at + name.size())) return true;
-  return false;
-}
-
 // What all levels of one program share: kernels, regions, names.
 struct Program {
   Program(const Mesh& m, std::int64_t worth) : mesh(m), worth_splitting(worth), tables(m) {}

@@ -19,7 +19,7 @@
 namespace shardc::codegen {
 namespace {
 
-constexpr int kLanes = 8;               // of a max or min reduction; clang does not vectorise them by itself
+constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectorise them by itself
 constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
 constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
 constexpr std::int64_t kUnrolled = 32;  // terms of a reduction that are written out within a vector loop
@@ -101,7 +101,8 @@ class LoopKernel {
       extra_.push_back(argument);
     };
     for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
-      if (!nest_.factors[f].length.empty()) add("shardc_i64", fmt::format("n{}", f), nest_.factors[f].length);
+      if (const std::string n = fmt::format("n{}", f); !nest_.factors[f].length.empty() && mentions(body_, n))
+        add("shardc_i64", n, nest_.factors[f].length);  // not of a dimension that threads divide
       if (indexed_[f] && !nest_.factors[f].offset.empty())
         add("shardc_i64", fmt::format("at{}", f), nest_.factors[f].offset);
     }
@@ -187,23 +188,27 @@ class LoopKernel {
 
   bool is_row(std::size_t f) const { return f == loops_.back(); }
 
-  // The outermost loop over results that gives every one of a few threads something to do, or else the longest.
-  // What is looked up may be anywhere in its dimension.
+  // The outermost loop over results that gives every one of a few threads something to do, or else the
+  // longest. What is looked up may be anywhere in its dimension. A row in three pieces, for its guards, is
+  // not divided: the middle one's vectors would begin elsewhere.
   void choose_split() {
     double settings = 1;
-    std::optional<std::size_t> longest;
     for (std::size_t f = 0; f < nest_.factors.size(); ++f)
       if (!selector_ || f != selector_->factor) settings *= static_cast<double>(nest_.factors[f].extent);
     if (settings < static_cast<double>(worth_splitting_)) return;
+    std::int64_t longest = 1;
     for (std::size_t f : loops_) {
-      if (reduced(f)) continue;
-      const std::int64_t length = nest_.factors[f].extent * (times_.count(f) != 0 ? times_.at(f) : 1);
-      if (!longest || length > nest_.factors[*longest].extent) longest = f;
-      if (length < kSplitEvenly) continue;
+      if (reduced(f) || (is_row(f) && has_guards()) || longest >= kSplitEvenly) continue;
+      const auto times = times_.find(f);
+      const std::int64_t length = nest_.factors[f].extent * (times == times_.end() ? 1 : times->second);
+      if (length <= longest) continue;
+      longest = length;
       split_ = f;
-      return;
     }
-    if (longest && nest_.factors[*longest].extent > 1) split_ = longest;
+  }
+  bool has_guards() const {
+    return std::any_of(nest_.inputs.begin(), nest_.inputs.end(),
+                       [](const LocalAccess& input) { return !input.guards.empty(); });
   }
   std::string first(std::size_t f) const { return split_ == f ? "begin" : "0"; }
   std::string last(std::size_t f) const { return split_ == f ? "end" : count(f); }
@@ -350,16 +355,12 @@ class LoopKernel {
     if (bounds.empty()) {
       row(outer.empty() ? "" : first(outer.back()), outer.empty() ? "" : last(outer.back()));
     } else {
-      const std::size_t f = outer.back();
       for (const std::string& bound : bounds) line(bound);
-      for (const std::string bound : {"from", "to"})
-        if (split_ == f)
-          line(fmt::format("{0} = shardc_min<shardc_i64>(shardc_max<shardc_i64>({0}, begin), end);", bound));
-      row(first(f), "from");
+      row("0", "from");
       inside_ = true;
       row("from", "to");
       inside_ = false;
-      row("to", last(f));
+      row("to", count(outer.back()));
     }
     while (depth_ > 1) close();
   }

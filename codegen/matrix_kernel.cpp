@@ -144,38 +144,38 @@ class Matcher {
   static std::int64_t at_least(std::int64_t leading, const Group& row) { return std::max(leading, row.most); }
 
   Kernel write(const Group& m, const Group& n, const Group& k, const Side& a, const Side& b) {
+    // Threads take products of a batch; where there is none, a product divides itself.
+    std::optional<std::size_t> split;
+    for (std::size_t f : batch_)
+      if (nest_.factors[f].in_output && nest_.factors[f].extent >= kBatch && !split) split = f;
     Kernel kernel{"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}, {}};
     for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
-      if (nest_.factors[f].length.empty()) continue;
+      if (nest_.factors[f].length.empty() || split == f) continue;
       kernel.parameters += fmt::format(", shardc_i64 n{}", f);
       kernel.extra.push_back(nest_.factors[f].length);
     }
     std::stable_sort(batch_.begin(), batch_.end(), [&](std::size_t f, std::size_t g) {
       return nest_.factors[f].in_output > nest_.factors[g].in_output;
     });
-    // Threads take products of a batch; where there is none, a product divides itself.
-    std::optional<std::size_t> split;
-    for (std::size_t f : batch_)
-      if (nest_.factors[f].in_output && nest_.factors[f].extent >= kBatch && !split) split = f;
     std::string accumulate;
     std::size_t depth = 1;
     for (std::size_t f : batch_) {
       const std::string count = nest_.factors[f].length.empty() ? fmt::format("{}", nest_.factors[f].extent)
                                                                 : fmt::format("n{}", f);
-      kernel.body += fmt::format("{0}for (shardc_i64 i{1} = {2}; i{1} < {3}; ++i{1})\n",
-                                 std::string(2 * depth++, ' '), f, f == split ? "begin" : "0",
-                                 f == split ? "end" : count);
+      kernel.body +=
+          fmt::format("{0}for (shardc_i64 i{1} = {2}; i{1} < {3}; ++i{1})\n", std::string(2 * depth++, ' '),
+                      f, f == split ? "begin" : "0", f == split ? "end" : count);
       if (!nest_.factors[f].in_output)
         accumulate += fmt::format("{}i{} != 0", accumulate.empty() ? "" : " || ", f);
     }
     const std::int64_t lda = at_least(a.leading, a.transposed ? m : k),
                        ldb = at_least(b.leading, b.transposed ? k : n);
     const std::int64_t ldc = at_least(std::max<std::int64_t>(m.y, 1), n);
-    kernel.body += fmt::format("{}shardc_gemm(self, {}, {}, {}, {}, {}, x{}{}, {}, x{}{}, {}, {}, y{}, {});\n",
-                               std::string(2 * depth, ' '), a.transposed ? 1 : 0, b.transposed ? 1 : 0,
-                               m.count(), n.count(), k.count(), left_, offset(nest_.inputs[left_]), lda,
-                               right_, offset(nest_.inputs[right_]), ldb,
-                               accumulate.empty() ? "0" : accumulate, offset(nest_.output), ldc);
+    kernel.body += fmt::format(
+        "{}shardc_gemm(self, {}, {}, {}, {}, {}, x{}{}, {}, x{}{}, {}, {}, y{}, {});\n",
+        std::string(2 * depth, ' '), a.transposed ? 1 : 0, b.transposed ? 1 : 0, m.count(), n.count(),
+        k.count(), left_, offset(nest_.inputs[left_]), lda, right_, offset(nest_.inputs[right_]), ldb,
+        accumulate.empty() ? "0" : accumulate, offset(nest_.output), ldc);
     if (split) kernel.divide(length_of(nest_.factors[*split]), 1);
     return kernel;
   }

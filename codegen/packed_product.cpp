@@ -258,7 +258,7 @@ class Packer {
   void open(std::size_t f) {
     const LocalFactor& factor = nest_.factors[f];
     std::string most = fmt::format("{}", factor.extent);
-    if (!factor.length.empty()) {
+    if (!factor.length.empty() && split_ != f) {
       most = fmt::format("n{}", f);
       need(most, factor.length);
     }
@@ -330,9 +330,9 @@ class Packer {
     const std::int64_t m = count(rows_), n = count(columns_), k = count(inner_);
     const auto call = [&](bool ta, bool tb, std::int64_t p, std::int64_t q, const Matrix& left,
                           const Matrix& right) {
-      line(fmt::format("shardc_gemm(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", ta ? 1 : 0, tb ? 1 : 0,
-                       p, q, k, left.at, left.leading, right.at, right.leading, adds ? 1 : 0, y.at,
-                       y.leading));
+      line(fmt::format("shardc_gemm(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", ta ? 1 : 0,
+                       tb ? 1 : 0, p, q, k, left.at, left.leading, right.at, right.leading, adds ? 1 : 0,
+                       y.at, y.leading));
     };
     if (y.transposed)  // stored by columns: y' = b' a'
       call(!b.transposed, !a.transposed, n, m, b, a);

@@ -201,9 +201,10 @@ class Matcher {
         sizes[0], first[1], sizes[1], block_);
     kernel.body += fmt::format("  float* const scratch = (float*)shardc_scratch(self, {});\n",
                                scratch() * static_cast<std::int64_t>(sizeof(float)));
-    kernel.body += body + fmt::format("{}shardc_winograd(self, windows, begin, end, y{}, x{}{}{}, x{}{}{}, scratch);\n",
-                                      std::string(2 * depth, ' '), place[0], image_, place[1],
-                                      shifted(image_shift), 1 - image_, place[2], shifted(kernel_shift));
+    kernel.body +=
+        body + fmt::format("{}shardc_winograd(self, windows, begin, end, y{}, x{}{}{}, x{}{}{}, scratch);\n",
+                           std::string(2 * depth, ' '), place[0], image_, place[1], shifted(image_shift),
+                           1 - image_, place[2], shifted(kernel_shift));
     kernel.divide(fmt::format("{}", count(images_) * ((rows() + 1) / 2)), 1);
     return kernel;
   }

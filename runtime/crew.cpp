@@ -47,7 +47,13 @@ void take_short_turns() {
 }
 
 Crew::Crew(int members, int spins) : barrier_(members, spins) {
-  for (int m = 1; m < members; ++m) threads_.emplace_back([this, m] { work(m); });
+  try {
+    for (int m = 1; m < members; ++m) threads_.emplace_back([this, m] { work(m); });
+  } catch (...) {  // the system has no more: those that there are go home
+    barrier_.break_up();
+    for (std::thread& thread : threads_) thread.join();
+    throw;
+  }
 }
 
 Crew::~Crew() {
@@ -67,8 +73,7 @@ void Crew::run(const std::function<void(int)>& job) {
 
 void Crew::work(int member) {
   while (true) {
-    meet();
-    if (job_ == nullptr) return;
+    if (!barrier_.wait() || job_ == nullptr) return;
     leave_core(callers_core_);
     (*job_)(member);
     meet();

@@ -38,10 +38,11 @@ int to_exit_status(Backend backend, const std::function<void()>& work) {
 void warn_if_crowded(const shardc_program& program, Backend backend, int threads) {
   if (threads == 1 || !is_crowded(program, backend, threads)) return;
   if (backend == Backend::Threads) {
-    std::fprintf(stderr,
-                 "shardc: warning: ranks of %d threads each are more than the %d cores here: they take turns\n"
-                 "hint: ranks times threads should be at most the number of cores\n",
-                 threads, usable_cores());
+    std::fprintf(
+        stderr,
+        "shardc: warning: ranks of %d threads each are more than the %d cores here: they take turns\n"
+        "hint: ranks times threads should be at most the number of cores\n",
+        threads, usable_cores());
   } else if (mpi_job_rank() == 0) {
     std::fprintf(stderr,
                  "shardc: warning: %d threads of a process that may use %d cores take turns\n"

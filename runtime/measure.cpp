@@ -111,8 +111,9 @@ Limits measure_limits(shardc_rank* self) {
     return std::max(best, 1e-9);
   };
   Limits limits;
-  limits.flops = 2.0 * n * n * n /
-                 shortest([&] { shardc_gemm(self, 0, 0, n, n, n, a.data(), n, b.data(), n, 0, c.data(), n); });
+  limits.flops = 2.0 * n * n * n / shortest([&] {
+                   shardc_gemm(self, 0, 0, n, n, n, a.data(), n, b.data(), n, 0, c.data(), n);
+                 });
   limits.bytes = 3.0 * sizeof(float) * elements / shortest([&] {
                    struct Sum {
                      const float *x, *y;

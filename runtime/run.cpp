@@ -29,7 +29,9 @@ std::string format(const char* pattern, Parts... parts) {
 class Run {
  public:
   Run(const shardc_program& program, const RunOptions& options)
-      : program_(program), options_(options), session_(program, options.backend, options.seed, options.threads) {}
+      : program_(program),
+        options_(options),
+        session_(program, options.backend, options.seed, options.threads) {}
 
   // Steps that are profiled: for a report alone, not the first of several, in which memory is touched.
   bool profiles(std::int64_t i, std::int64_t steps) const {

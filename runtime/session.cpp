@@ -5,6 +5,7 @@
 #include <new>
 #include <optional>
 #include <sstream>
+#include <system_error>
 
 #include "runtime/crew.h"
 #include "runtime/dtype.h"
@@ -59,6 +60,14 @@ std::vector<std::unique_ptr<Comm>> make_comms(const shardc_program& program, Bac
   std::vector<std::unique_ptr<Comm>> comms;
   comms.push_back(make_mpi_comm(groups));
   return comms;
+}
+
+std::unique_ptr<Team> make_team(int threads, bool crowded) {
+  try {
+    return std::make_unique<Team>(threads, crowded);
+  } catch (const std::system_error& e) {
+    throw RunError("cannot start " + std::to_string(threads) + " threads for a rank: " + e.what());
+  }
 }
 
 std::string message_of(const std::exception_ptr& error) {
@@ -130,7 +139,7 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int thr
     Rank& rank = locals.back()->rank;
     rank.comm = std::move(comm);
     rank.threads = threads;
-    if (threads > 1) rank.team = std::make_unique<Team>(threads, is_crowded(program, backend, threads));
+    if (threads > 1) rank.team = make_team(threads, is_crowded(program, backend, threads));
   }
   crew = std::make_unique<Crew>(static_cast<int>(locals.size()));
   peak_bytes.resize(static_cast<std::size_t>(ranks));

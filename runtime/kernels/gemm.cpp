@@ -1,5 +1,5 @@
-// Matrix products through OpenBLAS. Its own threads are off (Session sets them to one): those of a rank each call it
-// for a block of the result.
+// Matrix products through OpenBLAS. Its own threads are off (Session sets them to one): those of a rank each
+// call it for a block of the result.
 #include <cblas.h>
 
 #include <algorithm>
@@ -93,7 +93,8 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
   ldb = std::max(ldb, tb ? k : n);
   ldc = std::max(ldc, n);
   const Product product{ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc};
-  const bool small = static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) < kWorthSplitting;
+  const bool small =
+      static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) < kWorthSplitting;
   if (self->threads <= 1 || small) return product.run();
   const auto work = [](shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
     static_cast<const Product*>(with)->block(begin, end).run();

@@ -70,9 +70,10 @@ HostTensor to_host(const Tensor& tensor) {
 }  // namespace
 
 Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const BufferPlan& buffers,
-                                           const std::vector<Tensor>& args, std::uint64_t seed) {
+                                           const std::vector<Tensor>& args, std::uint64_t seed,
+                                           const Threads& threads) {
   const Graph& graph = program.graph;
-  const std::string source = codegen::emit(program, buffers, "");
+  const std::string source = codegen::emit(program, buffers, "", threads.worth_splitting);
   TRY(const std::string object,
       codegen::compile_cpp(source, "test.cpp", {.opt_level = 1}, codegen::Emit::Object));
   TRY(codegen::Jit jit, codegen::Jit::create());
@@ -80,7 +81,8 @@ Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const Buf
   static_cast<void>(added);
   TRY(void* symbol, jit.lookup("shardc_the_program"));
 
-  runtime::Session session(*static_cast<const shardc_program*>(symbol), runtime::Backend::Threads, seed);
+  runtime::Session session(*static_cast<const shardc_program*>(symbol), runtime::Backend::Threads, seed,
+                           threads.count);
   for (std::size_t i = 0; i < args.size(); ++i)
     session.set(graph[graph.args[i].value].name, to_host(args[i]));
   session.step();

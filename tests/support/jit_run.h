@@ -1,17 +1,26 @@
 // Programs as they really run: emitted, compiled in this process, with ranks as threads.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
+#include "codegen/kernel.h"
 #include "ir/buffers.h"
 #include "ir/interpret.h"
 #include "ir/support/result.h"
 
 namespace shardc::testing {
 
+// How many threads each rank has, and from how many settings on they divide a nest.
+struct Threads {
+  int count = 1;
+  std::int64_t worth_splitting = codegen::kWorthSplitting;
+};
+
 // One step on global tensors, one per argument; the values of the graph's outputs in order. `seed` decides
 // the salt: that of the interpreter is random_bits(seed, 1).
 Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const BufferPlan& buffers,
-                                           const std::vector<Tensor>& args, std::uint64_t seed);
+                                           const std::vector<Tensor>& args, std::uint64_t seed,
+                                           const Threads& threads = {});
 
 }  // namespace shardc::testing

@@ -76,9 +76,15 @@ std::string source_of(const LocalNest& nest, const Kernel& kernel, const Values&
   source += "extern \"C\" void call(shardc_rank* self, float* y, const float* a, const float* b) {\n";
   for (const auto& [name, value] : values)
     source += fmt::format("  const shardc_i64 {} = {};\n  (void){};\n", name, value, name);
-  return source + fmt::format("  kernel(y + {}, a + {}, b + {}, {});\n}}\n", nest.output.shift.text(),
-                              nest.inputs[0].shift.text(), nest.inputs[1].shift.text(),
-                              fmt::join(kernel.extra, ", "));
+  // In two parts, as two threads would.
+  const std::string part =
+      fmt::format("kernel(y + {}, a + {}, b + {}, {});\n", nest.output.shift.text(),
+                  nest.inputs[0].shift.text(), nest.inputs[1].shift.text(), fmt::join(kernel.extra, ", "));
+  return source +
+         fmt::format(
+             "  const shardc_i64 all = {0};\n  {{ const shardc_i64 begin = 0, end = all / 3; {1} }}\n"
+             "  {{ const shardc_i64 begin = all / 3, end = all; {1} }}\n}}\n",
+             kernel.split->count, part);
 }
 
 void run(const std::string& source, float* y, const float* a, const float* b) {
@@ -89,6 +95,7 @@ void run(const std::string& source, float* y, const float* a, const float* b) {
   const auto call = jit.value().lookup("call");
   ASSERT_TRUE(call) << render(call.error());
   runtime::Rank rank{};
+  rank.threads = 1;
   reinterpret_cast<void (*)(shardc_rank*, float*, const float*, const float*)>(call.value())(&rank, y, a, b);
 }
 

@@ -18,6 +18,7 @@ struct Worker : shardc_rank {
     std::array<std::byte, 64> bytes;
   };
   std::vector<Line> scratch;  // of kernels; grows to what the hungriest one wants
+  std::vector<Line> panels;   // of products
 };
 
 class Team {

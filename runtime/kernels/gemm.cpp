@@ -5,9 +5,15 @@
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
+#include <vector>
 
 #include "runtime/kernels/blas.h"
+#include "runtime/kernels/product.h"
 #include "runtime/shardc_rt.h"
+#include "runtime/team.h"
+
+using shardc::runtime::is_packed, shardc::runtime::kPackedFloats, shardc::runtime::multiply_packed;
+using shardc::runtime::Product, shardc::runtime::Worker;
 
 namespace {
 
@@ -35,46 +41,45 @@ constexpr shardc_i64 kUnit = 48;
 // Multiply-adds of a product that is worth waking threads for.
 constexpr shardc_i64 kWorthSplitting = 1 << 19;
 
-struct Product {
-  int ta, tb;
-  shardc_i64 m, n, k;
-  const float* a;
-  shardc_i64 lda;
-  const float* b;
-  shardc_i64 ldb;
-  int accumulate;
-  float* c;
-  shardc_i64 ldc;
+bool by_rows(const Product& x) { return x.m >= x.n; }
 
-  bool by_rows() const { return m >= n; }
-  // Of the result: [begin, end) of its rows, or of its columns.
-  Product block(shardc_i64 begin, shardc_i64 end) const {
-    Product part = *this;
-    if (by_rows()) {
-      part.m = end - begin;
-      part.a += ta ? begin : begin * lda;
-      part.c += begin * ldc;
-    } else {
-      part.n = end - begin;
-      part.b += tb ? begin * ldb : begin;
-      part.c += begin;
-    }
-    return part;
+// Of the result: [begin, end) of its rows, or of its columns.
+Product part_of(const Product& x, shardc_i64 begin, shardc_i64 end) {
+  Product part = x;
+  if (by_rows(x)) {
+    part.m = end - begin;
+    part.a += x.ta ? begin : begin * x.lda;
+    part.c += begin * x.ldc;
+  } else {
+    part.n = end - begin;
+    part.b += x.tb ? begin * x.ldb : begin;
+    part.c += begin;
   }
+  return part;
+}
 
-  void run() const {
-    // A product with a vector is bound by memory: gemv reads the matrix once, gemm would copy it first.
-    if (n == 1)
-      return matrix_times_vector(ta != 0, ta ? k : m, ta ? m : k, a, lda, b, tb ? 1 : ldb, accumulate != 0, c,
-                                 ldc);
-    if (m == 1)
-      return matrix_times_vector(tb == 0, tb ? n : k, tb ? k : n, b, ldb, a, ta ? lda : 1, accumulate != 0, c,
-                                 1);
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, narrow(m),
-                narrow(n), narrow(k), 1.0f, a, narrow(lda), b, narrow(ldb), accumulate ? 1.0f : 0.0f, c,
-                narrow(ldc));
-  }
-};
+void multiply(const Product& x) {
+  // A product with a vector is bound by memory: gemv reads the matrix once, gemm would copy it first.
+  if (x.n == 1)
+    return matrix_times_vector(x.ta, x.ta ? x.k : x.m, x.ta ? x.m : x.k, x.a, x.lda, x.b, x.tb ? 1 : x.ldb,
+                               x.adds, x.c, x.ldc);
+  if (x.m == 1)
+    return matrix_times_vector(!x.tb, x.tb ? x.n : x.k, x.tb ? x.k : x.n, x.b, x.ldb, x.a, x.ta ? x.lda : 1,
+                               x.adds, x.c, 1);
+  cblas_sgemm(CblasRowMajor, x.ta ? CblasTrans : CblasNoTrans, x.tb ? CblasTrans : CblasNoTrans, narrow(x.m),
+              narrow(x.n), narrow(x.k), 1.0f, x.a, narrow(x.lda), x.b, narrow(x.ldb), x.adds ? 1.0f : 0.0f,
+              x.c, narrow(x.ldc));
+}
+
+// Which way depends on the whole product, so that its parts have the same bits.
+void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* with) {
+  const Product &whole = *static_cast<const Product*>(with), part = part_of(whole, begin, end);
+  if (!is_packed(whole)) return multiply(part);
+  constexpr std::size_t lines = (kPackedFloats * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
+  std::vector<Worker::Line>& panels = static_cast<Worker*>(self)->panels;
+  if (panels.empty()) panels.resize(lines);
+  multiply_packed(part, reinterpret_cast<float*>(panels.data()));
+}
 
 }  // namespace
 
@@ -92,12 +97,10 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
   lda = std::max(lda, ta ? m : k);
   ldb = std::max(ldb, tb ? k : n);
   ldc = std::max(ldc, n);
-  const Product product{ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc};
+  const Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
+  const shardc_i64 count = std::max(m, n);
   const bool small =
       static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) < kWorthSplitting;
-  if (self->threads <= 1 || small) return product.run();
-  const auto work = [](shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
-    static_cast<const Product*>(with)->block(begin, end).run();
-  };
-  shardc_parallel(self, std::max(m, n), kUnit, work, &product);
+  if (self->threads <= 1 || small) return multiply_part(self, 0, count, &product);
+  shardc_parallel(self, count, kUnit, multiply_part, &product);
 }

@@ -7,6 +7,7 @@
 
 #include "runtime/dtype.h"
 #include "runtime/random.h"
+#include "runtime/rank.h"
 #include "runtime/reduce.h"
 
 namespace shardc::runtime {
@@ -82,7 +83,8 @@ struct Product {
     for (shardc_i64 i = 0; accumulate && i < m; ++i)
       for (shardc_i64 j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = draw();
     const std::vector<float> before = c;
-    shardc_rank self{0, 1};
+    Rank self{};
+    self.threads = 1;
     shardc_gemm(&self, ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc);
     double worst = 0;
     for (shardc_i64 i = 0; i < m; ++i)
@@ -118,7 +120,8 @@ TEST(Gemm, MatchesTheDefinition) {
 TEST(Gemm, IgnoresTheRowDistanceOfOneRow) {
   const float a[] = {2}, b[] = {3};
   float c[] = {0};
-  shardc_rank self{0, 1};
+  Rank self{};
+  self.threads = 1;
   shardc_gemm(&self, 0, 0, 1, 1, 1, a, 0, b, 0, 0, c, 0);
   EXPECT_EQ(c[0], 6);
 }

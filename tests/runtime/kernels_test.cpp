@@ -117,6 +117,15 @@ TEST(Gemm, MatchesTheDefinition) {
               }
 }
 
+// More rows, columns and terms than one block of panels has.
+TEST(Gemm, MatchesTheDefinitionOverSeveralBlocks) {
+  for (const bool ta : {false, true})
+    for (const bool tb : {false, true}) {
+      EXPECT_LE((Product{ta, tb, true, 151, 1541, 390, 2}.error()), 1e-3) << "ta " << ta << " tb " << tb;
+      EXPECT_LE((Product{ta, tb, false, 20, 17, 1000, 0}.error()), 1e-3) << "ta " << ta << " tb " << tb;
+    }
+}
+
 TEST(Gemm, IgnoresTheRowDistanceOfOneRow) {
   const float a[] = {2}, b[] = {3};
   float c[] = {0};

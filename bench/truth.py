@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Do predictions come true? Runs plans of the example models on this machine and compares.
 
-    bench/truth.py [--shardc build/shardc] [--ranks 1,2,4] [--plans 6] [--steps 40] [--csv FILE]
+    bench/truth.py [--shardc build/shardc] [--ranks 1,2,4] [--plans 6] [--steps 40] [--rounds 5] [--csv FILE]
 
 For each number of ranks the machine is calibrated (or --clusters FOLDER has rN.yaml of an earlier run). Then each
 model runs under every data x model mesh and under random plans: mesh, and shardings of parameters, drawn from a
@@ -10,7 +10,8 @@ predicted and measured step times, over all runs and per model, the median error
 memory is what the run counted, and how long the planner's choice took over the fastest run of the same model on as
 many ranks. Nothing but Python is needed.
 
-A step's time is the lower quartile over the steps: what else the machine does makes steps longer, never shorter.
+A step's time is the lower quartile over the steps: what else the machine does makes steps longer, never shorter. All
+plans of a model run in turns, in several rounds, and for the same reason the best round counts.
 """
 
 import argparse
@@ -79,44 +80,59 @@ class Bench:
                 sys.exit(done.stderr)
         return path
 
-    def compare(self, path, choice, cluster):
-        """What was predicted and measured for one choice of plan, or None where the plan is refused."""
+    def predict(self, path, choice, cluster):
+        """What is predicted for one choice of plan, or None where the plan is refused."""
         predicted, _ = self.facts("simulate", path, "--cluster", cluster, *choice)
         if predicted is None:
             return None
+        return {
+            "predicted": predicted["step_seconds"],
+            "communication": predicted["exposed_comm_seconds"],
+            "bytes": predicted["peak_bytes_per_device"],
+        }
+
+    def measure(self, path, choice, cluster):
+        """The lower quartile and the median of a step's seconds, and the peak bytes of the run."""
         measured, error = self.facts("run", path, "--cluster", cluster, "--quiet", "--steps", self.steps, *choice)
         if measured is None:
             sys.exit(error)
         steps = sorted(measured["step_seconds"][WARM:])
-        return {
-            "predicted": predicted["step_seconds"],
-            "communication": predicted["exposed_comm_seconds"],
-            "measured": steps[len(steps) // 4],
-            "median": statistics.median(steps),
-            "memory": predicted["peak_bytes_per_device"] == max(measured["peak_bytes_per_rank"]),
-        }
+        return steps[len(steps) // 4], statistics.median(steps), max(measured["peak_bytes_per_rank"])
 
-    def runs(self, model, ranks, cluster, plans):
+    def compare(self, plans, cluster, rounds):
+        """Each plan with what was predicted and measured for it, all of them in turns."""
+        rows = [(path, choice, {"plan": name, **facts}) for name, path, choice in plans
+                if (facts := self.predict(path, choice, cluster)) is not None]
+        times = [[self.measure(path, choice, cluster) for path, choice, _ in rows] for _ in range(rounds)]
+        for number, (_, _, row) in enumerate(rows):
+            own = [one[number] for one in times]
+            row["measured"] = min(quartile for quartile, _, _ in own)
+            row["median"] = min(middle for _, middle, _ in own)
+            row["memory"] = all(peak == row["bytes"] for _, _, peak in own)
+        return [row for _, _, row in rows]
+
+    def plans(self, model, ranks, cluster, count):
+        """Name, model file and flags of every plan."""
         path = ROOT / "examples" / f"{model}.yaml"
         for data, model_ways in meshes(ranks):
             mesh = f"data={data},model={model_ways}"
-            yield mesh, self.compare(path, ["--mesh", mesh], cluster)
+            yield mesh, path, ["--mesh", mesh]
         rng = random.Random(f"{model} {ranks}")
-        for number in range(plans if ranks > 1 else 0):
+        for number in range(count if ranks > 1 else 0):
             data, model_ways = rng.choice(meshes(ranks))
             mesh = f"data={data},model={model_ways}"
             base = self.folder / "base.yaml"
             self.call("plan", path, "--mesh", mesh, "-o", base)
-            plan = self.folder / "plan.yaml"
+            plan = self.folder / f"plan{number}.yaml"
             axes = [axis for axis, size in (("data", data), ("model", model_ways)) if size > 1]
             plan.write_text(randomize(base.read_text(), axes, rng))
-            yield f"random {number} on {mesh}", self.compare(path, ["--plan", plan], cluster)
-        bare, plan = self.folder / f"{model}.yaml", self.folder / "plan.yaml"
+            yield f"random {number} on {mesh}", path, ["--plan", plan]
+        bare, plan = self.folder / f"{model}.yaml", self.folder / "choice.yaml"
         bare.write_text(path.read_text().split("\nsharding:")[0] + "\n")
         done = self.call("plan", bare, "--ranks", ranks, "--cluster", cluster, "-o", plan)
         if done.returncode != 0:
             sys.exit(done.stderr)
-        yield CHOICE, self.compare(bare, ["--plan", plan], cluster)
+        yield CHOICE, bare, ["--plan", plan]
 
 
 def ranks_of(values):
@@ -164,6 +180,7 @@ def main():
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--plans", type=int, default=6, help="random plans per model and number of ranks")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clusters", help="a folder with rN.yaml, made where they are missing")
     parser.add_argument("--csv", help="write every run to this file")
     options = parser.parse_args()
@@ -173,9 +190,9 @@ def main():
         for ranks in map(int, options.ranks.split(",")):
             cluster = bench.cluster(ranks, options.clusters)
             for model in options.models.split(","):
-                for plan, result in bench.runs(model, ranks, cluster, options.plans):
-                    if result is not None:
-                        rows.append({"model": model, "ranks": ranks, "plan": plan, **result})
+                plans = bench.plans(model, ranks, cluster, options.plans)
+                for row in bench.compare(list(plans), cluster, options.rounds):
+                    rows.append({"model": model, "ranks": ranks, **row})
     if options.csv:
         with open(options.csv, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0].keys())

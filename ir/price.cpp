@@ -132,14 +132,15 @@ class Route {
 
 constexpr double kSmallestProduct = 512;  // multiply-adds; below, generated code loops
 // What generated code makes of loops, in operations of one lane of a vector.
-constexpr double kWeight = 18;        // what attention does per pair beside its products: exp, maximum, sum
-constexpr double kPacked = 32;        // to copy an element of a window into a matrix
-constexpr double kGuarded = 10;       // a multiplication of a window that is too small to be copied
-constexpr double kScalar = 4;         // an iteration that is no lane of a vector
-constexpr double kLanes = 8;          // shorter loops are scalar, and those below twice as many half so
-constexpr double kRowOfResults = 0.1;  // of what a row takes whose lanes are added up in the end
-constexpr double kLine = 64;          // bytes that move for an element, where a loop steps over memory
-constexpr double kNear = 32 << 10;    // bytes within which it does not
+constexpr double kWeight = 18;         // what attention does per pair beside its products: exp, maximum, sum
+constexpr double kTile = 64;           // its queries that are looked at together
+constexpr double kPacked = 32;         // to copy an element of a window into a matrix
+constexpr double kGuarded = 10;        // a multiplication of a window that is too small to be copied
+constexpr double kScalar = 4;          // an iteration that is no lane of a vector
+constexpr double kLanes = 8;           // shorter loops are scalar, and those below twice as many half so
+constexpr double kRowOfResults = 0.1;  // of what a row takes that is added up, or to others
+constexpr double kLine = 64;           // bytes that move for an element, where a loop steps over memory
+constexpr double kNear = 32 << 10;     // bytes within which it does not
 
 // Multiply-adds for which windows are copied into a matrix: in all, and per element.
 constexpr double kSmallestPacked = 4096, kPackedGain = 4;
@@ -238,6 +239,7 @@ double seconds_of(const Collective& collective, double payload, const Mesh& mesh
 NestWork::NestWork(const LoopNest& nest) {
   const int combining = nest.combine == Combine::None ? 0 : 1;
   flops_ = flops_of(nest.body) + combining;
+  sums_ = combining > 0;
   effort_ = effort_of(nest.body) + combining;
   find_lookup(nest);
   find_run(nest);
@@ -277,15 +279,15 @@ void NestWork::find_run(const LoopNest& nest) {
   run_.assign(nest.factors.size(), false);
   if (!inner) return;
   run_[**inner] = true;
-  reduces_ = !nest.in_output(*inner);
-  for (std::size_t a = reduces_ ? 1 : 0; a < accesses.size(); ++a)
+  const bool reduces = !nest.in_output(*inner);
+  for (std::size_t a = reduces ? 1 : 0; a < accesses.size(); ++a)
     if (step_of(*accesses[a], orders[a], *inner) != 0) effort_ += 1;
   // Code does not call exp for some lanes of a vector only.
   scalar_ = stepping_ > 0 || selects_transcendental(nest.body);
   for (bool grown = true; grown;) {
     grown = false;
     for (std::size_t f = 0; f < nest.factors.size() && !grown; ++f) {
-      if (run_[f] || nest.factors[f].size <= 1 || nest.in_output(FactorId(f)) == reduces_) continue;
+      if (run_[f] || nest.factors[f].size <= 1 || nest.in_output(FactorId(f)) == reduces) continue;
       grown = std::all_of(orders.begin(), orders.end(),
                           [&](const auto& order) { return walked_as_one(order, FactorId(f), *inner); });
       if (grown) run_[f] = true, inner = FactorId(f);
@@ -332,7 +334,7 @@ Work NestWork::of(const LoopNest& divided, double bytes, DType dtype) const {
   }
   const auto element = static_cast<double>(bytes_of(dtype));
   work.effort *= iterations * (scalar_ || run < kLanes ? kScalar : run < 2 * kLanes ? 2 : 1);
-  work.rows = iterations / std::max(run, 1.0) * (reduces_ ? 1 : kRowOfResults);
+  work.rows = iterations / std::max(run, 1.0) * (sums_ ? 1 : kRowOfResults);
   work.stepped = stepping_ * iterations;
   if (lookup_) work.flops = std::min(work.flops, bytes);
   if (gathers_) work.bytes = std::min(work.bytes, 3 * element * iterations);
@@ -374,7 +376,9 @@ Work work_of(const Attention& attention, const std::vector<Type>& types, double 
   const auto d = static_cast<double>(types[0].shape[3]), e = static_cast<double>(types[2].shape[3]);
   Work work{
       .flops = pairs * (forward ? 2 * (d + e) : 6 * d + 4 * e), .bytes = bytes, .dtype = types[0].dtype};
-  work.calls = 1;
+  const double tiles =
+      static_cast<double>(chunk(0) * chunk(2) * ratio) * std::ceil(static_cast<double>(rows) / kTile);
+  work.calls = std::max(1.0, forward ? tiles : 2 * tiles);  // backward walks them by queries, and by keys
   work.m = static_cast<double>(rows);
   work.n = static_cast<double>(keys);
   work.k = d;
@@ -400,8 +404,8 @@ double seconds_of(const Work& work, const Device& device) {
   double moving = 0, working = 0, bytes = work.bytes;
   if (device.cache.size > 0 && bytes > kNear) bytes += kLine * work.stepped * (1 - kNear / bytes);
   if (bytes > 0)
-    moving = seconds_to_move(bytes + device.ramp.bytes, device.bandwidth * device.memory_efficiency,
-                             device.cache);
+    moving =
+        seconds_to_move(bytes + device.ramp.bytes, device.bandwidth * device.memory_efficiency, device.cache);
   if (work.calls > 0) {
     const double width = device.ramp.width;
     const double filled = saturation(work.m, width) * saturation(work.n, width) * saturation(work.k, width);

@@ -58,9 +58,9 @@ struct Work {
   double bytes = 0;   // moved between processor and memory
   double effort = 0;  // of a loop: operations weighted by what they take; of a product, flops
   DType dtype = DType::F32;
-  double rows = 0;             // of a loop: how often lanes of a vector are added up, or a row of results begun
-  double stepped = 0;          // of a loop: elements that are no neighbours of the ones before
-  double calls = 0;            // matrix products [m, k] x [k, n]; 0: a loop
+  double rows = 0;     // of a loop: how often the innermost loop begins, less where nothing is added up
+  double stepped = 0;  // of a loop: elements that are no neighbours of the ones before
+  double calls = 0;    // matrix products [m, k] x [k, n]; 0: a loop
   double m = 1, n = 1, k = 1;  // of each
   double beside = 0;           // effort between the products
 };
@@ -81,7 +81,7 @@ class NestWork {
   double flops_ = 0, effort_ = 0;   // of one iteration
   bool scalar_ = false;             // the innermost loop does not run in vectors
   int stepping_ = 0;                // operands and results in which it steps over memory
-  bool reduces_ = false;            // it adds up
+  bool sums_ = false;               // it adds up
   std::optional<FactorId> lookup_;  // a factor that is looked up: costs its hits, not its range
   bool gathers_ = false;            // reads what it looks up, and not all of the operand
   std::vector<bool> run_;           // factors that the innermost loop walks as one

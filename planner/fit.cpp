@@ -173,7 +173,8 @@ Device fit_device(Device device, const std::vector<WorkSample>& samples) {
   // Caches come in sizes that one start does not reach from another.
   std::optional<std::vector<double>> best;
   for (double cache : {512e3, 8e6, 32e6}) {
-    std::vector<double> fitted = fit_constants({0.9 * peak, 40e9, 10e9, cache, 30e9, 2e-7, 2e-7, 4, 3e-9}, errors);
+    std::vector<double> fitted =
+        fit_constants({0.9 * peak, 40e9, 10e9, cache, 30e9, 2e-7, 2e-7, 4, 3e-9}, errors);
     if (!best || loss_of(errors(fitted)) < loss_of(errors(*best))) best = std::move(fitted);
   }
   return device_with(device, rounded(peak), rounded(*best));

@@ -138,7 +138,7 @@ constexpr double kPacked = 32;         // to copy an element of a window into a 
 constexpr double kGuarded = 10;        // a multiplication of a window that is too small to be copied
 constexpr double kScalar = 4;          // an iteration that is no lane of a vector
 constexpr double kLanes = 8;           // shorter loops are scalar, and those below twice as many half so
-constexpr double kRowOfResults = 0.1;  // of what a row takes that is added up, or to others
+constexpr double kRowOfResults = 0.1;  // a row in which nothing is added up, in rows of a sum
 constexpr double kLine = 64;           // bytes that move for an element, where a loop steps over memory
 constexpr double kNear = 32 << 10;     // bytes within which it does not
 

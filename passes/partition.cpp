@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -54,11 +55,30 @@ class Partitioner {
     }
   }
 
-  // A value in a given form; what was resharded once is not resharded again.
+  // A value in a given form; what was resharded once is not resharded again, and is where others begin.
   ValueId in_form(ValueId old, const Sharding& form) {
     if (const auto made = find_form(old, form)) return *made;
-    forms_[map_[*old]].push_back(resharder_.apply(to_, map_[*old], form));
+    const ValueId source = nearest(old, form);
+    forms_[map_[*old]].push_back(resharder_.apply(to_, source, form));
     return forms_[map_[*old]].back();
+  }
+
+  // Of the value and the forms that are there, the one from which the way is shortest.
+  ValueId nearest(ValueId old, const Sharding& form) {
+    const auto forms = forms_.find(map_[*old]);
+    if (forms == forms_.end()) return map_[*old];
+    const auto seconds = [&](ValueId from) {
+      const auto route = resharder_.route(graph_[old].type, to_.peek()[from].sharding, form);
+      return route ? route->seconds : std::numeric_limits<double>::infinity();
+    };
+    ValueId best = map_[*old];
+    double least = seconds(best);
+    for (ValueId other : forms->second)
+      if (const double there = seconds(other); there < least) {
+        best = other;
+        least = there;
+      }
+    return best;
   }
 
   // Of the node's operands, if they are to be brought into form anew.

@@ -239,6 +239,23 @@ const Case kCases[] = {
 INSTANTIATE_TEST_SUITE_P(Cases, Partitioned, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
 
+// What one reader gathered is where the next one's form begins.
+TEST(Partition, BeginsAtTheNearestForm) {
+  const auto program = parse_program(R"(mesh {x=4}
+graph g {
+  input %w: f32[64, 64]@[x, _]
+  %a: f32[i=64, j=64]@[_, _] = exp(%w[i, j])
+  %b: f32[i=64, j=64]@[_, x] = %w[i, j] * %a[i, j]
+  output b = %b
+}
+)");
+  ASSERT_TRUE(program) << render(program.error());
+  const auto& [mesh, graph] = program.value();
+  const Divisions divided = {{"a", {{}, {}}}, {"b", {{}, {shardc::whole(mesh, AxisId(0))}}}};
+  const SpmdProgram local = passes::partition(graph, mesh, plain_cluster(4), {divided, {}});
+  EXPECT_EQ(collectives_of(local.graph), "all_gather 4096B") << "and no all_to_all";
+}
+
 // A form is kept for the next reader, or made anew where that is demanded.
 TEST(Partition, BringsIntoFormApart) {
   const auto program = parse_program(R"(mesh {x=4}

@@ -38,6 +38,11 @@ Sharding layout_of(Sharding sharding) {
   return sharding;
 }
 
+bool has_halo(const Sharding& sharding) {
+  return std::any_of(sharding.dims.begin(), sharding.dims.end(),
+                     [](const DimSharding& dim) { return dim.before != 0 || dim.after != 0; });
+}
+
 std::vector<std::int64_t> permute_sources(const Mesh& mesh, const Axes& axes, const Shape& shape,
                                           const Sharding& from, const Sharding& to) {
   // Where a device's part starts; equal chunks that start alike are alike.

@@ -44,6 +44,7 @@ std::string to_string(const Mesh& mesh, const Sharding& sharding);
 
 // Only what says where elements are: without wishes (open dimensions, explicitly replicated axes).
 Sharding layout_of(Sharding sharding);
+bool has_halo(const Sharding& sharding);
 
 // Per device, which one of the devices that differ from it along `axes` holds, as `from`, what it is to hold
 // as `to`: itself where it can, -1 where nobody does. The axes must not overlap.

@@ -156,11 +156,6 @@ class Divider {
     best_ = std::move(division);
   }
 
-  static bool has_halo(const Sharding& sharding) {
-    return std::any_of(sharding.dims.begin(), sharding.dims.end(),
-                       [](const DimSharding& dim) { return dim.before > 0 || dim.after > 0; });
-  }
-
   // The same operand in the same form, for another access.
   bool seen_before(const std::vector<Sharding>& forms, std::size_t k) const {
     for (std::size_t j = 0; j < k; ++j)

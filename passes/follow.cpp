@@ -18,12 +18,6 @@ std::vector<Axes> division_for(const LoopNest& nest, const Shape& result, const 
   return axes;
 }
 
-bool has_halo(const Sharding& sharding) {
-  for (const DimSharding& dim : sharding.dims)
-    if (dim.before > 0 || dim.after > 0) return true;
-  return false;
-}
-
 void follow_level(const Graph& graph, Values& values, Divisions& divisions) {
   const std::vector<NodeId> made_by = producers(graph);
   for (std::size_t n = graph.nodes.size(); n-- > 0;) {

@@ -63,7 +63,7 @@ class Partitioner {
     return forms_[map_[*old]].back();
   }
 
-  // Of the value and the forms that are there, the one from which the way is shortest.
+  // Of the value and the forms that are there, the one from which the way is shortest. Halos lead nowhere.
   ValueId nearest(ValueId old, const Sharding& form) {
     const auto forms = forms_.find(map_[*old]);
     if (forms == forms_.end()) return map_[*old];
@@ -73,11 +73,13 @@ class Partitioner {
     };
     ValueId best = map_[*old];
     double least = seconds(best);
-    for (ValueId other : forms->second)
+    for (ValueId other : forms->second) {
+      if (has_halo(to_.peek()[other].sharding)) continue;
       if (const double there = seconds(other); there < least) {
         best = other;
         least = there;
       }
+    }
     return best;
   }
 

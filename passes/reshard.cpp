@@ -16,11 +16,6 @@ namespace {
 // More than four axes that all move need. Beyond, what the search has not met is gathered and sliced again.
 constexpr std::size_t kMostStates = 20'000;
 
-bool bare(const Sharding& sharding) {
-  return std::all_of(sharding.dims.begin(), sharding.dims.end(),
-                     [](const DimSharding& dim) { return dim.before == 0 && dim.after == 0; });
-}
-
 // A layout as the search compares it: no halo, and partial axes in order.
 Sharding canonical(const Sharding& sharding) {
   Sharding layout = layout_of(sharding);
@@ -311,7 +306,7 @@ ValueId slice(Builder& to, ValueId value, const Sharding& after, const std::stri
 }  // namespace
 
 const std::optional<Route>& Resharder::route(const Type& type, const Sharding& from, const Sharding& to) {
-  CHECK(bare(from), "a value with a halo is resharded");
+  CHECK(!has_halo(from), "a value with a halo is resharded");
   const std::string key = fmt::format(
       "{}{}>{}", to_string(type), key_of(canonical(from)) + std::string(name_of(from.pending)), key_of(to));
   const auto known = known_.find(key);

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "ir/price.h"
 #include "ir/spelling.h"
 
 namespace shardc {
@@ -33,8 +32,7 @@ Json attr_json(const Attr& attr) {
 
 class GraphJson {
  public:
-  GraphJson(const Graph& graph, const Mesh* mesh, bool priced = false)
-      : graph_(graph), mesh_(mesh), priced_(priced) {}
+  GraphJson(const Graph& graph, const Mesh* mesh) : graph_(graph), mesh_(mesh) {}
 
   Json graph() const {
     Json json;
@@ -117,20 +115,7 @@ class GraphJson {
                  {"operands", list(node.operands)},
                  {"results", list(node.results)}};
     std::visit([&](const auto& op) { add(json, node, op); }, node.op);
-    if (priced_) add_work(json, node);
     return json;
-  }
-
-  // As generated code counts them, for its report and profiles.
-  void add_work(Json& json, const Node& node) const {
-    if (std::holds_alternative<Call>(node.op) || std::holds_alternative<Repeat>(node.op)) return;
-    if (const auto* collective = std::get_if<Collective>(&node.op)) {
-      json["bytes"] = payload_bytes(*collective, graph_[node.operands[0]], graph_[node.results[0]]);
-      return;
-    }
-    const Work work = work_of(graph_, node);
-    json["flops"] = work.flops;
-    json["bytes"] = work.bytes;
   }
 
   void add(Json& json, const Node&, const Call& call) const {
@@ -170,7 +155,7 @@ class GraphJson {
     json["reverse"] = repeat.reverse;
     json["carried"] = repeat.carried;
     json["stacked"] = repeat.stacked;
-    json["body"] = GraphJson(*repeat.body, mesh_, priced_).body(Json::object());
+    json["body"] = GraphJson(*repeat.body, mesh_).body(Json::object());
   }
 
   void add(Json& json, const Node&, const Collective& collective) const {
@@ -201,7 +186,6 @@ class GraphJson {
 
   const Graph& graph_;
   const Mesh* mesh_;
-  bool priced_;
 };
 
 // Names need not be UTF-8; JSON must be.
@@ -215,8 +199,6 @@ std::string print_json(const Graph& graph) { return text_of(GraphJson(graph, nul
 std::string print_json(const Graph& graph, const Mesh& mesh) {
   return text_of(GraphJson(graph, &mesh).graph());
 }
-std::string print_json(const SpmdProgram& program) {
-  return text_of(GraphJson(program.graph, &program.mesh, true).graph());
-}
+std::string print_json(const SpmdProgram& program) { return print_json(program.graph, program.mesh); }
 
 }  // namespace shardc

@@ -9,9 +9,7 @@
 //               "combine": "none", "body": "%x[i, j]"}, ...]}
 //
 // Nodes of kind "call" have op and attrs; "repeat" times, reverse, carried, stacked and body (a graph);
-// "collective" op, axes, combine, dim and to. In programs of one device nodes also have `bytes`, which one
-// device moves in one run or hands to the collective, and `flops`, but for calls and repeats. Numbers that
-// JSON lacks are the strings "inf", "-inf", "nan".
+// "collective" op, axes, combine, dim and to. Numbers that JSON lacks are the strings "inf", "-inf", "nan".
 #pragma once
 
 #include <string>
@@ -22,6 +20,6 @@ namespace shardc {
 
 std::string print_json(const Graph& graph);
 std::string print_json(const Graph& graph, const Mesh& mesh);  // with shardings and axes
-std::string print_json(const SpmdProgram& program);            // also with flops and bytes
+std::string print_json(const SpmdProgram& program);
 
 }  // namespace shardc

@@ -22,7 +22,7 @@ namespace {
 constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectorise them by itself
 constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
 constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
-constexpr std::int64_t kUnrolled = 32;  // terms of a reduction that are written out within a vector loop
+constexpr std::int64_t kUnrolled = 32;  // iterations of inner loops that may be written out
 
 // where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
 struct Selector {
@@ -183,6 +183,12 @@ class LoopKernel {
     }
   }
 
+  // Of a loop whose count is known, merged ones included.
+  std::int64_t iterations(std::size_t f) const {
+    const auto times = times_.find(f);
+    return nest_.factors[f].extent * (times == times_.end() ? 1 : times->second);
+  }
+
   // --- what threads divide
   // -----------------------------------------------------------------------------------
 
@@ -199,10 +205,8 @@ class LoopKernel {
     std::int64_t longest = 1;
     for (std::size_t f : loops_) {
       if (reduced(f) || (is_row(f) && has_guards()) || longest >= kSplitEvenly) continue;
-      const auto times = times_.find(f);
-      const std::int64_t length = nest_.factors[f].extent * (times == times_.end() ? 1 : times->second);
-      if (length <= longest) continue;
-      longest = length;
+      if (iterations(f) <= longest) continue;
+      longest = iterations(f);
       split_ = f;
     }
   }
@@ -219,8 +223,7 @@ class LoopKernel {
       return outside ? nest_.factors[g].length : fmt::format("n{}", g);
     };
     const LocalFactor& factor = nest_.factors[f];
-    const auto times = times_.find(f);
-    const std::int64_t n = factor.extent * (times == times_.end() ? 1 : times->second);
+    const std::int64_t n = iterations(f);
     const auto counted = counted_.find(f);
     if (counted != counted_.end()) return fmt::format("{} * {}", variable(counted->second), n);
     return factor.length.empty() ? fmt::format("{}", n) : variable(f);
@@ -273,14 +276,27 @@ class LoopKernel {
   }
 
   void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
-  void open(std::size_t f, bool innermost = false) {
-    if (innermost) line("#pragma clang loop vectorize(assume_safety)");
+  enum class As { CompilerLikes, Vectors, WrittenOut };
+  // Loops around others stay loops: their copies, in which all addresses are constants, look free to the
+  // compiler, which then writes out all that is inside them too.
+  void open(std::size_t f, As form = As::CompilerLikes) {
+    if (form == As::Vectors) line("#pragma clang loop vectorize(assume_safety)");
+    if (form == As::WrittenOut)
+      line("#pragma clang loop unroll(full)");
+    else if (surrounds_many(f))
+      line("#pragma clang loop unroll(disable)");
     line(fmt::format("for (shardc_i64 {0} = {1}; {0} < {2}; ++{0}) {{", var(f), first(f), last(f)));
     ++depth_;
   }
   void close() {
     --depth_;
     line("}");
+  }
+  bool surrounds_many(std::size_t f) const {
+    std::int64_t inside = 1;
+    for (auto g = std::find(loops_.rbegin(), loops_.rend(), f); g != loops_.rbegin();)
+      inside = std::min(kUnrolled + 1, inside * std::min(kUnrolled + 1, iterations(*--g)));
+    return inside > kUnrolled;
   }
   std::string y() const { return fmt::format("y[{}]", position(nest_.output)); }
   std::string kind_type() const { return cpp_type(kind_of(nest_.output.dtype)); }
@@ -321,9 +337,7 @@ class LoopKernel {
       line(fmt::format("{} sum = {};", kind_type(), identity()));
       const std::size_t depth = depth_;
       for (std::size_t f : loops_) {
-        if (!reduced(f)) continue;
-        line("#pragma clang loop unroll(full)");
-        open(f);
+        if (reduced(f)) open(f, As::WrittenOut);
       }
       accumulate("sum");
       while (depth_ > depth) close();
@@ -436,8 +450,7 @@ class LoopKernel {
     close();
     for (std::size_t f : loops_)
       if (reduced(f)) open(f);
-    line("#pragma clang loop vectorize(assume_safety)");
-    open(inner);
+    open(inner, As::Vectors);
     accumulate(y());
     while (depth_ > 1) close();
   }
@@ -461,7 +474,7 @@ class LoopKernel {
         depth_of_sum = depth_;
         line(fmt::format("{} sum = 0;", kind_type()));
       }
-      open(f, gathers && next == loops_.size() && stride[f] == 0);
+      open(f, gathers && next == loops_.size() && stride[f] == 0 ? As::Vectors : As::CompilerLikes);
     };
     while (next < loops_.size() && stride[loops_[next]] != 0) open_next();
     find_selected();

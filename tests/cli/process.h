@@ -31,8 +31,8 @@ std::ostream& operator<<(std::ostream& stream, const Finished& run);  // all of 
 // A test may run as root in a container, with fewer cores than ranks: lets mpirun do so from now on.
 void allow_mpi();
 
-Finished run_process(const Words& command, double limit_seconds = 60);
-Finished shardc(const Words& arguments, double limit_seconds = 60);
+Finished run_process(const Words& command, double limit_seconds = 180);
+Finished shardc(const Words& arguments, double limit_seconds = 180);
 Finished mpirun(int ranks, const Words& command, double limit_seconds = 120);
 Finished mpirun_shardc(int ranks, const Words& arguments, double limit_seconds = 120);
 

@@ -109,10 +109,9 @@ class Propagation {
     const std::size_t base = cells_.size();
     levels_.push_back(base);
     for (const Value& value : graph.values) {
-      const auto seed = seeds_.tensors.find(value.name);
-      const bool fits =
-          seed != seeds_.tensors.end() && seed->second.sharding.dims.size() == value.type.rank();
-      add_cell(fits ? seed->second.sharding : Sharding::replicated_of(value.type.rank(), true), value.name);
+      const Seed* seed = seed_of(value.name, value.type.rank());
+      add_cell(seed != nullptr ? seed->sharding : Sharding::replicated_of(value.type.rank(), true),
+               value.name);
       if (const auto groups = group_of_.find(value.name); groups != group_of_.end())
         for (std::size_t group : groups->second)
           alike_[group][value.type.rank()].push_back(cells_.size() - 1);
@@ -130,6 +129,12 @@ class Propagation {
         add_repeat(node, *repeat, base, add_level(*repeat->body));
     }
     return base;
+  }
+
+  const Seed* seed_of(const std::string& name, std::size_t rank) const {
+    const auto seed = seeds_.tensors.find(name);
+    return seed != seeds_.tensors.end() && seed->second.sharding.dims.size() == rank ? &seed->second
+                                                                                     : nullptr;
   }
 
   std::size_t add_cell(Sharding sharding, std::string name) {
@@ -238,6 +243,7 @@ class Propagation {
     const Graph& body = *repeat.body;
     Rule rule{.elementwise = true, .what = "repeat", .place = node.place};
     auto tie = [&](std::size_t cell, std::size_t shift, std::size_t body_cell) {
+      if (shift > 0) close_slices(cell, body_cell, rule.groups.size());
       for (std::size_t d = 0; d < cells_[body_cell].dims.size(); ++d)
         rule.groups.push_back({0, {{cell, d + shift}, {body_cell, d}}});
     };
@@ -254,6 +260,28 @@ class Propagation {
     for (std::size_t i = carried; i < carried + stacked; ++i) close_leading(base + *node.operands[i]);
     for (std::size_t i = carried; i < node.results.size(); ++i) close_leading(base + *node.results[i]);
     rules_.push_back(std::move(rule));
+  }
+
+  // A stacked tensor and its slices mostly have one name, which can speak of one of them only: what it closes
+  // is closed for the other too, by the rule about to be added, whose groups for their dimensions begin at
+  // `first_group`.
+  void close_slices(std::size_t stacked, std::size_t slice, std::size_t first_group) {
+    const bool known = is_seeded(stacked);
+    if (known == is_seeded(slice)) return;
+    const std::size_t from = known ? stacked : slice, to = known ? slice : stacked;
+    for (std::size_t d = 0; d < cells_[slice].dims.size(); ++d) {
+      const std::size_t dim = known ? d + 1 : d, follows = known ? d : d + 1;
+      const DimSharding& said = cells_[from].dims[dim];
+      if (said.open) continue;
+      cells_[to].dims[follows] = said;
+      steps_[to][follows].clear();
+      for (std::size_t i = 0; i < said.axes.size(); ++i)
+        steps_[to][follows].push_back(
+            {static_cast<std::int64_t>(rules_.size()), first_group + d, from, dim, i});
+    }
+  }
+  bool is_seeded(std::size_t cell) const {
+    return seed_of(names_[cell], cells_[cell].dims.size()) != nullptr;
   }
 
   void close_leading(std::size_t cell) {

@@ -168,6 +168,28 @@ TEST(Propagate, RepeatsAreEnteredAndLeft) {
             "layer.w [_, _, model], y [_, model]");
 }
 
+// One name for both can speak of one of them only.
+TEST(Propagate, SlicesAreClosedWhereTheStackedTensorIs) {
+  const std::string layers = R"(
+  input %a: f32[8, 4]
+  param %layer.w: f32[3, 4, 4] = zeros()
+  %y: f32[8, 4] = repeat 3 of layer {
+    carried %layer.x: f32[8, 4] = %a
+    stacked %slice: f32[4, 4] = %layer.w
+    %layer.h: f32[8, 4] = matmul(%layer.x, %slice)
+    yield x = %layer.h
+  }
+  output y = %y)";
+  const auto slice = [&](const std::string& w) {
+    return completed({"data=2,model=2", layers, {{"layer.w", w}, {"layer.h", "[_, model]"}}}, {"slice"});
+  };
+  EXPECT_EQ(slice("[_, data, _]"), "slice [data, _]");
+  EXPECT_EQ(slice("[_, data, +]"), "slice [data, model]");
+  EXPECT_EQ(
+      completed({"data=2,model=2", layers, {{"slice", "[data, _]"}, {"layer.h", "[_, model]"}}}, {"layer.w"}),
+      "layer.w [_, data, _]");
+}
+
 TEST(Propagate, AlikeMeansDimensionByDimension) {
   const std::string two = R"(
   input %a: f32[8, 4]

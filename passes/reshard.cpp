@@ -15,6 +15,7 @@ namespace {
 
 // More than four axes that all move need. Beyond, what the search has not met is gathered and sliced again.
 constexpr std::size_t kMostStates = 20'000;
+constexpr std::size_t kFewAxes = 3;  // of a mesh: then they may go through any dimension
 
 // A layout as the search compares it: no halo, and partial axes in order.
 Sharding canonical(const Sharding& sharding) {
@@ -57,6 +58,11 @@ class Search {
       fixed_.push_back(n);
       for (std::size_t i = n; i < b.size(); ++i) wanted_.push_back(b[i]);
       if (a.size() > n || b.size() > n) moving_.push_back(d);
+    }
+    few_move_ = moving_.size() > 1 && mesh.axes.size() <= kFewAxes;
+    for (std::size_t a = 0; few_move_ && a < mesh.axes.size(); ++a) {
+      const AxisRef axis = whole(mesh, AxisId(a));
+      if (axis.size > 1 && free(from, axis) && free(target, axis)) spare_.push_back(axis);
     }
     state_of(from);
   }
@@ -149,19 +155,33 @@ class Search {
     add_permutations(s, now);
   }
 
-  bool free(const Sharding& now, const AxisRef& axis) const {
+  static bool free(const Sharding& now, const AxisRef& axis) {
     return !now.uses(axis) && !overlap(axis, now.partial);
   }
 
+  bool is_moving(std::size_t d) const {
+    return std::find(moving_.begin(), moving_.end(), d) != moving_.end();
+  }
+
+  // On its way an axis may split any dimension that is long enough, where few move.
+  bool may_split(const Sharding& now, std::size_t d, const AxisRef& axis) const {
+    return few_move_ && ways(now.dims[d].axes) * axis.size <= type_.shape[d];
+  }
+
   void add_slices(std::size_t s, const Sharding& now) {
-    for (const AxisRef& axis : wanted_) {
-      if (!free(now, axis)) continue;
-      for (std::size_t d : moving_) {
-        Sharding after = now;
-        after.dims[d].axes.push_back(axis);
-        add(s, std::nullopt, std::move(after));
-      }
-    }
+    const auto slice = [&](std::size_t d, const AxisRef& axis) {
+      Sharding after = now;
+      after.dims[d].axes.push_back(axis);
+      add(s, std::nullopt, std::move(after));
+    };
+    for (const AxisRef& axis : wanted_)
+      if (free(now, axis))
+        for (std::size_t d : moving_) slice(d, axis);
+    if (!now.partial.empty()) return;
+    for (const AxisRef& axis : spare_)
+      if (free(now, axis))
+        for (std::size_t d = 0; d < now.dims.size(); ++d)
+          if (may_split(now, d, axis)) slice(d, axis);
   }
 
   void add_reductions(std::size_t s, const Sharding& now) {
@@ -183,7 +203,7 @@ class Search {
 
   // The last axes of a dimension go; several in one collective where chunks are even.
   void add_gathers(std::size_t s, const Sharding& now) {
-    for (std::size_t d : moving_) {
+    for (std::size_t d = 0; d < now.dims.size(); ++d) {
       const Axes& have = now.dims[d].axes;
       for (std::size_t keep = fixed_[d]; keep < have.size(); ++keep) {
         const auto cut = have.begin() + static_cast<std::ptrdiff_t>(keep);
@@ -199,11 +219,11 @@ class Search {
   }
 
   void add_exchanges(std::size_t s, const Sharding& now) {
-    for (std::size_t d : moving_) {
+    for (std::size_t d = 0; d < now.dims.size(); ++d) {
       const Axes& have = now.dims[d].axes;
       if (have.size() <= fixed_[d]) continue;
-      for (std::size_t e : moving_) {
-        if (e == d) continue;
+      for (std::size_t e = 0; e < now.dims.size(); ++e) {
+        if (e == d || !(is_moving(e) || may_split(now, e, have.back()))) continue;
         Sharding after = now;
         after.dims[d].axes.pop_back();
         after.dims[e].axes.push_back(have.back());
@@ -258,6 +278,8 @@ class Search {
   std::vector<std::size_t> fixed_;   // per dimension: how many leading axes stay
   std::vector<std::size_t> moving_;  // the other dimensions
   Axes wanted_;                      // axes that the target has beyond those
+  bool few_move_ = false;
+  Axes spare_;  // that neither has: split by them, less of a value changes hands
   std::vector<Sharding> states_;
   std::map<std::string, std::size_t> index_;
   States graph_;

@@ -14,6 +14,7 @@
 #include "planner/reading.h"
 #include "planner/strategies.h"
 #include "planner/symmetry.h"
+#include "planner/waiting.h"
 
 namespace shardc::planner {
 namespace {
@@ -50,6 +51,7 @@ class Formulator {
     out_.points = reading_.points;
     Diagnostics errors;
     variable_of_.resize(reading_.cells.size());
+    find_strategies();
     for (const Group& group : reading_.groups) add_value(group, errors);
     if (!errors.empty()) return errors;
     const std::int64_t memory = cluster_.device.memory;
@@ -57,7 +59,8 @@ class Formulator {
     if (out_.values_only) return std::move(out_);
     add_forms();
     for (const Transfer& transfer : reading_.transfers) add_transfer(transfer);
-    for (const Site& site : reading_.sites) add_site(site);
+    for (std::size_t s = 0; s < reading_.sites.size(); ++s)
+      add_site(reading_.sites[s], std::move(strategies_[s]));
     if (pins_.empty()) break_symmetry();
     for (auto& [pair, seconds] : couplings_)
       out_.couplings.push_back({pair.first, pair.second, std::move(seconds)});
@@ -84,6 +87,21 @@ class Formulator {
 
   std::size_t leading_of(std::size_t cell) const {
     return reading_.cells[cell].value->type.rank() - types_[variable_of_[cell]]->rank();
+  }
+
+  // Of every node; and which values may wait as partial sums, over what, where the user says nothing.
+  void find_strategies() {
+    std::vector<bool> waits = waiting_cells(reading_);
+    for (std::size_t c = 0; c < waits.size(); ++c)
+      if (pins_.contains(reading_.cells[c].value->name)) waits[c] = false;
+    for (const Site& site : reading_.sites) {
+      std::vector<Strategy> strategies = strategies_of(*site.graph, *site.node, mesh_, cluster_);
+      add_handing_on(strategies, site, waits, mesh_);
+      if (const std::size_t made = site.base + *site.node->results[0]; waits[made])
+        for (const Strategy& strategy : strategies)
+          if (!strategy.partial[0].empty()) sums_[made].emplace(strategy.makes[0], strategy.partial[0]);
+      strategies_.push_back(std::move(strategies));
+    }
   }
 
   // When some of a group's cells are alive, and how many of the variable's tensors the largest of them is.
@@ -134,10 +152,16 @@ class Formulator {
       for (std::size_t l = 0; l < layouts.size(); ++l) {
         if (!allowed(layouts[l], group)) continue;
         layout_ids_.back().push_back(l);
-        variable.choices.push_back({layouts[l], 0, free ? 0 : layouts.bytes(l)});
+        variable.choices.push_back({layouts[l], {}, 0, free ? 0 : layouts.bytes(l)});
       }
       if (free) variable.free = variable.choices.size();
     }
+    if (const auto sums = sums_.find(group.least); sums != sums_.end())
+      for (const auto& [dims, over] : sums->second)
+        if (const auto l = layouts.find(dims)) {
+          layout_ids_.back().push_back(*l);
+          variable.choices.push_back({dims, over, 0, layouts.bytes(*l)});
+        }
     if (variable.choices.empty())
       errors.push_back(error_at({}, fmt::format("'{}' cannot be laid out as demanded on the mesh {}",
                                                 least.name, to_string(mesh_))));
@@ -221,7 +245,7 @@ class Formulator {
     for (std::size_t l = 0; l < layouts.size(); ++l) ids.push_back(l);
     for (std::size_t c = 0; c < ids.size(); ++c) {
       const double bytes = layouts.bytes(ids[c]);
-      variable.choices.push_back({layouts[ids[c]], 0, c < variable.free || !is_large(bytes) ? 0 : bytes});
+      variable.choices.push_back({layouts[ids[c]], {}, 0, c < variable.free || !is_large(bytes) ? 0 : bytes});
     }
     layout_ids_.push_back(std::move(ids));
     types_.push_back(types_[value]);
@@ -283,6 +307,7 @@ class Formulator {
   // One strategy of a node over the layouts that variables can express.
   struct Fit {
     std::vector<std::vector<std::size_t>> reads;  // per distinct operand, its distinct forms
+    std::vector<Axes> sums;                       // per distinct operand, what it is read as sums over
     std::vector<std::size_t> makes;               // per result
   };
 
@@ -296,14 +321,16 @@ class Formulator {
   }
 
   std::optional<Fit> fit(const Site& site, const std::vector<ValueId>& operands, const Strategy& strategy) {
-    Fit fit{std::vector<std::vector<std::size_t>>(operands.size()), {}};
+    Fit fit{std::vector<std::vector<std::size_t>>(operands.size()), std::vector<Axes>(operands.size()), {}};
     for (std::size_t k = 0; k < site.node->operands.size(); ++k) {
       const ValueId operand = site.node->operands[k];
       const auto id = layout_id(site.base + *operand, strategy.reads[k]);
       if (!id) return std::nullopt;
-      auto& forms = fit.reads[static_cast<std::size_t>(std::find(operands.begin(), operands.end(), operand) -
-                                                       operands.begin())];
+      const auto o =
+          static_cast<std::size_t>(std::find(operands.begin(), operands.end(), operand) - operands.begin());
+      auto& forms = fit.reads[o];
       if (std::find(forms.begin(), forms.end(), *id) == forms.end()) forms.push_back(*id);
+      if (!strategy.waiting.empty() && strategy.waiting[k]) fit.sums[o] = strategy.partial[0];
     }
     for (std::size_t r = 0; r < site.node->results.size(); ++r) {
       const auto made = layout_id(site.base + *site.node->results[r], strategy.makes[r]);
@@ -313,17 +340,17 @@ class Formulator {
     return fit;
   }
 
-  void add_site(const Site& site) {
+  void add_site(const Site& site, std::vector<Strategy> all) {
     std::vector<ValueId> operands;
     for (ValueId operand : site.node->operands)
       if (std::find(operands.begin(), operands.end(), operand) == operands.end()) operands.push_back(operand);
     std::vector<Fit> fits;
     std::vector<Strategy> strategies;
     Variable variable{Variable::Kind::Node, (*site.graph)[site.node->results[0]].name, {}, 0, 0};
-    for (Strategy& strategy : strategies_of(*site.graph, *site.node, mesh_, cluster_)) {
+    for (Strategy& strategy : all) {
       auto found = fit(site, operands, strategy);
       if (!found) continue;
-      variable.choices.push_back({strategy.factors, site.times * strategy.seconds, 0});
+      variable.choices.push_back({strategy.factors, {}, site.times * strategy.seconds, 0});
       fits.push_back(std::move(*found));
       strategies.push_back(std::move(strategy));
     }
@@ -346,7 +373,26 @@ class Formulator {
     for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
       for (std::size_t s = 0; s < fits.size(); ++s)
         for (std::size_t read : fits[s].reads[operand])
-          seconds[i * fits.size() + s] += site.times * layouts.seconds(layout_ids_[u][i], read);
+          seconds[i * fits.size() + s] +=
+              site.times * seconds_to_read(layouts, u, i, read, fits[s].sums[operand]);
+  }
+
+  // Sums that wait are read as they lie.
+  double seconds_to_read(const Layouts& layouts, std::size_t u, std::size_t choice, std::size_t read,
+                         const Axes& sums) const {
+    const Axes& partial = out_.variables[u].choices[choice].partial;
+    const std::size_t l = layout_ids_[u][choice];
+    if (partial.empty() && sums.empty()) return layouts.seconds(l, read);
+    return partial == sums && l == read ? 0 : std::numeric_limits<double>::infinity();
+  }
+
+  // From what a strategy makes to a choice of the value. To wait, it stays as it is.
+  double seconds_to_lie(Layouts& layouts, std::size_t u, std::size_t choice, std::size_t made,
+                        const Axes& partial) const {
+    const Axes& waits = out_.variables[u].choices[choice].partial;
+    const std::size_t l = layout_ids_[u][choice];
+    if (waits.empty()) return layouts.seconds_reduced(made, partial)[l];
+    return waits == partial && l == made ? 0 : std::numeric_limits<double>::infinity();
   }
 
   void couple_result(const Site& site, std::size_t v, std::size_t r, const std::vector<Fit>& fits,
@@ -356,11 +402,10 @@ class Formulator {
     Layouts& layouts = layouts_at(cell);
     if (any_large(layouts)) return couple_made(site, v, r, fits, strategies);
     std::vector<double>& seconds = coupling(u, v);
-    for (std::size_t s = 0; s < fits.size(); ++s) {
-      const std::vector<double>& to = layouts.seconds_reduced(fits[s].makes[r], strategies[s].partial[r]);
+    for (std::size_t s = 0; s < fits.size(); ++s)
       for (std::size_t i = 0; i < layout_ids_[u].size(); ++i)
-        seconds[i * fits.size() + s] += site.times * to[layout_ids_[u][i]];
-    }
+        seconds[i * fits.size() + s] +=
+            site.times * seconds_to_lie(layouts, u, i, fits[s].makes[r], strategies[s].partial[r]);
   }
 
   // What a node makes, if it is large, as a variable between the node and the value: it has memory of its own
@@ -386,10 +431,10 @@ class Formulator {
       const double bytes = layouts.bytes(made.first);
       if (is_large(bytes)) {
         all.push_back({made.first, &made.second, &by, true});
-        variable.choices.push_back({layouts[made.first], 0, 0});
+        variable.choices.push_back({layouts[made.first], made.second, 0, 0});
       }
       all.push_back({made.first, &made.second, &by, false});
-      variable.choices.push_back({layouts[made.first], 0, is_large(bytes) ? bytes : 0});
+      variable.choices.push_back({layouts[made.first], made.second, 0, is_large(bytes) ? bytes : 0});
     }
     const std::size_t m = out_.variables.size();
     out_.variables.push_back(std::move(variable));
@@ -400,11 +445,11 @@ class Formulator {
     std::vector<double>& to = coupling(value, m);
     for (std::size_t c = 0; c < all.size(); ++c) {
       for (std::size_t s : *all[c].strategies) from[s * all.size() + c] = 0;
-      const std::vector<double>& seconds = layouts.seconds_reduced(all[c].layout, *all[c].partial);
       for (std::size_t i = 0; i < layout_ids_[value].size(); ++i) {
-        const std::size_t l = layout_ids_[value][i];
-        const bool possible = !all[c].in_place || l == all[c].layout;
-        to[i * all.size() + c] = possible ? site.times * seconds[l] : std::numeric_limits<double>::infinity();
+        const bool possible = !all[c].in_place || layout_ids_[value][i] == all[c].layout;
+        to[i * all.size() + c] =
+            possible ? site.times * seconds_to_lie(layouts, value, i, all[c].layout, *all[c].partial)
+                     : std::numeric_limits<double>::infinity();
       }
     }
   }
@@ -432,8 +477,10 @@ class Formulator {
   Formulation out_;
   std::map<std::pair<std::string, std::int64_t>, std::unique_ptr<Layouts>> layouts_;  // by type and copies
   std::vector<std::size_t> variable_of_;                                              // per cell
-  std::map<std::size_t, std::size_t> form_of_;        // of cells that have one
-  std::vector<const Type*> types_;                    // per variable; none of nodes
+  std::vector<std::vector<Strategy>> strategies_;                                     // per site
+  std::map<std::size_t, std::set<std::pair<std::vector<Axes>, Axes>>> sums_;  // cells that may wait as these
+  std::map<std::size_t, std::size_t> form_of_;                                // of cells that have one
+  std::vector<const Type*> types_;                                            // per variable; none of nodes
   std::vector<std::vector<std::size_t>> layout_ids_;  // per variable: choice -> layout
   std::map<std::pair<std::size_t, std::size_t>, std::vector<double>> couplings_;
 };

@@ -14,6 +14,8 @@
 //   what a node makes   between a node and its result: the layout that the strategy leaves
 //   a value, again      in its second life, if it is made once more to recompute it
 //
+// Sums that may wait for their reader (waiting.h) have choices for that.
+//
 // What is one buffer is one variable: a parameter, its update and its slices in a repeat; a carried value and
 // what comes back. A repeat's body occurs once, at `times` the price.
 #pragma once
@@ -35,6 +37,7 @@ using Pins = std::map<std::string, Sharding, std::less<>>;
 
 struct Choice {
   std::vector<Axes> dims;  // a layout; of a node, the axes of each factor
+  Axes partial = {};       // of a value: it waits as sums over these for its reader
   double seconds = 0;      // of a node's loops, all iterations
   double bytes = 0;        // of one device's buffer
 };

@@ -16,6 +16,7 @@ class Reader {
     for (std::size_t i = 0; i < graph.args.size(); ++i) out_.cells[*graph.args[i].value].to = now_ + 1;
     for (const Output& output : graph.outputs) {
       out_.cells[*output.value].to = now_ + 1;
+      out_.outputs.push_back(*output.value);
       if (output.role == Output::Role::Update)
         unite(*output.value, *graph.args[static_cast<std::size_t>(output.of)].value);
     }
@@ -114,6 +115,7 @@ class Reader {
     }
     for (std::size_t i = 0; i < body.outputs.size(); ++i) {
       const std::size_t made = inner + *body.outputs[i].value, result = base + *node.results[i];
+      out_.outputs.push_back(made);
       if (i >= carried) {
         unite(made, result);
         out_.cells[made].memory = Cell::Memory::Slice;

@@ -49,7 +49,8 @@ struct Reading {
   std::vector<Site> sites;
   std::vector<Transfer> transfers;
   std::vector<Group> groups;
-  std::vector<std::string> points;  // what runs there
+  std::vector<std::size_t> outputs;  // cells that some level's outputs name
+  std::vector<std::string> points;   // what runs there
 };
 Reading read_step(const Graph& step);
 

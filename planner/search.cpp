@@ -19,8 +19,9 @@ namespace {
 constexpr int kMostPrograms = 12;
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
-constexpr std::uint64_t kMoreWork = 5;   // times as much for a trial whose bound leaves a question open
-constexpr std::uint64_t kMostWork = 1'500'000'000, kAllWork = 4 * kMostWork;  // of one trial, of all
+constexpr double kCountedWell = 1.005;  // times the best program's: no program of slower choices will beat it
+constexpr std::uint64_t kMoreWork = 5;  // times as much for a trial whose bound leaves a question open
+constexpr std::uint64_t kMostWork = 1'000'000'000, kAllWork = 4 * kMostWork;  // of one trial, of all
 constexpr int kMostTightenings = 8;                  // of the memory that choices may use, in all
 constexpr std::uint64_t kTightWork = 3 * kMostWork;  // for all of them
 
@@ -251,7 +252,7 @@ class Searcher {
     std::int64_t too_much = memory;
     for (int again = 0;; ++again) {
       const double to_beat = best_ ? best_->plan.cost.step_seconds : std::numeric_limits<double>::infinity();
-      if (!selection.found() || selection.bound >= to_beat) return;
+      if (!selection.found() || selection.seconds() >= kCountedWell * to_beat) return;
       auto [plan, decided] = program_of(trial, selection);
       ++programs_;
       others_.push_back(plan);

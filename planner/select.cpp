@@ -79,6 +79,8 @@ void evaluate(const Formulation& f, Selection& selection) {
 std::string text_of(const Mesh& mesh, const Choice& choice) {
   Sharding sharding = Sharding::replicated_of(choice.dims.size());
   for (std::size_t d = 0; d < choice.dims.size(); ++d) sharding.dims[d].axes = choice.dims[d];
+  sharding.partial = choice.partial;
+  if (!choice.partial.empty()) sharding.pending = Combine::Sum;
   return to_string(mesh, sharding);
 }
 

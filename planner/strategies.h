@@ -15,6 +15,7 @@ struct Strategy {
   std::vector<std::vector<Axes>> reads;  // per operand and dimension
   std::vector<std::vector<Axes>> makes;  // per result and dimension
   std::vector<Axes> partial;             // what each result is partial over
+  std::vector<bool> waiting;             // operands read as sums partial over partial[0]; empty: none
   double seconds = 0;                    // of the loops of one run, and of the halos that they need
   double flops = 0;                      // of one device
 };

@@ -64,7 +64,7 @@ TEST(Layouts, AllPlacesInAllOrders) {
 
 class LayoutPrices : public ::testing::TestWithParam<const char*> {};
 
-// The table is the compiler's routes, or better: those search only dimensions that change.
+// The table is the compiler's routes, on meshes of few axes.
 TEST_P(LayoutPrices, AreThoseOfRoutes) {
   const Mesh mesh = mesh_of(GetParam());
   const Cluster cluster = nodes(mesh.devices());
@@ -72,17 +72,13 @@ TEST_P(LayoutPrices, AreThoseOfRoutes) {
     const Type type{DType::F32, shape};
     planner::Layouts layouts(type, 1, mesh, cluster);
     passes::Resharder resharder(mesh, cluster);
-    int same = 0, all = 0;
     for (std::size_t i = 0; i < layouts.size(); ++i)
       for (std::size_t j = 0; j < layouts.size(); ++j) {
         const auto& route = resharder.route(type, sharding_of(layouts[i]), sharding_of(layouts[j]));
         ASSERT_TRUE(route.has_value());
-        EXPECT_LE(layouts.seconds(i, j), route->seconds * (1 + 1e-9) + 1e-15)
+        EXPECT_NEAR(layouts.seconds(i, j), route->seconds, 1e-9 * route->seconds + 1e-15)
             << to_string(mesh, sharding_of(layouts[i])) << " to " << to_string(mesh, sharding_of(layouts[j]));
-        ++all;
-        same += std::abs(layouts.seconds(i, j) - route->seconds) <= 1e-9 * route->seconds + 1e-15 ? 1 : 0;
       }
-    EXPECT_GE(same, all * 9 / 10) << to_string(type);
   }
 }
 INSTANTIATE_TEST_SUITE_P(Meshes, LayoutPrices, ::testing::Values("a=2", "a=2,b=2", "a=2,b=3", "a=2,b=2,c=2"));
@@ -140,6 +136,41 @@ TEST(Strategies, OfAProduct) {
   EXPECT_EQ(found, 2);
 }
 
+// Two products along split dimensions, added up: one all-reduce. A third reader, and there are two.
+TEST(Formulations, SumsWaitForTheReaderThatAddsThemUp) {
+  const Mesh mesh = mesh_of("a=4");
+  const Cluster cluster = nodes(4);
+  const auto reshards = [&](bool read_twice) {
+    Builder b("m");
+    std::vector<ValueId> args;
+    planner::Pins pins;
+    const auto arg = [&](const std::string& name, const Shape& shape, std::size_t split) {
+      args.push_back(b.arg({.role = Arg::Role::Input}, name, {DType::F32, shape}));
+      pins[name] = sharding_of({{}, {}});
+      pins[name].dims[split].axes = {whole(mesh, AxisId(0))};
+    };
+    arg("a", {512, 4096}, 1), arg("b", {4096, 512}, 0), arg("c", {512, 4096}, 1), arg("d", {4096, 512}, 0);
+    const auto product = [&](std::size_t i, const std::string& name) {
+      return b.einsum("m k, k n -> m n", x(0) * x(1), Combine::Sum, {args[i], args[i + 1]}, DType::F32, {},
+                      name);
+    };
+    const ValueId first = product(0, "first"), second = product(2, "second");
+    b.output({"y", b.map(x(0) + x(1), {first, second}, DType::F32, "y")});
+    pins["y"] = sharding_of({{}, {}});
+    if (read_twice) {
+      b.output({"first", first});
+      pins["first"] = pins["y"];
+    }
+    const Formulation f = planner::formulate(b.finish(), mesh, cluster, pins).value();
+    return planner::select(f, 0).reshard_seconds;
+  };
+  const double one =
+      seconds_of(Collective{Collective::Kind::AllReduce, {whole(mesh, AxisId(0))}, Combine::Sum, 0, 0},
+                 512.0 * 512 * 4, mesh, cluster);
+  EXPECT_NEAR(reshards(false), one, 0.01 * one);
+  EXPECT_NEAR(reshards(true), 2 * one, 0.01 * one);
+}
+
 // --- the problem and its program
 // -----------------------------------------------------------------------------
 
@@ -154,8 +185,8 @@ struct Example {
   const char* dims;
   const char* mesh;
   std::int64_t microbatches = 1;
-  double seconds = 0.06, bytes = 0.2;  // how far from the program the problem may be
-  double instant = 0.05;               // of the memory, for what is not counted: reshards in several steps
+  double bytes = 0.05;    // how far from the program's memory the problem's may be
+  double instant = 0.03;  // of that, where it is short, for what is not counted: reshards in several steps
 };
 class Counted : public ::testing::TestWithParam<Example> {
  protected:
@@ -195,7 +226,7 @@ TEST_P(Counted, AsTheProgramIs) {
   EXPECT_GE(selection.bound, selection.seconds() * 0.97);
   const PlanCost cost = program_of(selection);
   const auto peak = static_cast<double>(cost.peak_bytes_per_device);
-  EXPECT_NEAR(cost.step_seconds, selection.seconds(), GetParam().seconds * selection.seconds());
+  EXPECT_NEAR(cost.step_seconds, selection.seconds(), 0.02 * selection.seconds());
   EXPECT_NEAR(peak, static_cast<double>(selection.bytes), GetParam().bytes * peak);
 
   // A plan that says less leads to the same program.
@@ -221,8 +252,7 @@ TEST_P(Counted, WithLittleMemory) {
   }
   ASSERT_TRUE(selection.found());
   const PlanCost cost = program_of(selection);
-  EXPECT_LE(cost.step_seconds, 1.06 * selection.seconds());
-  EXPECT_GE(cost.step_seconds, 0.85 * selection.seconds());  // where partial values may wait
+  EXPECT_NEAR(cost.step_seconds, selection.seconds(), 0.03 * selection.seconds());
   const auto peak = static_cast<double>(cost.peak_bytes_per_device),
              counted = static_cast<double>(selection.bytes);
   EXPECT_LE(peak, (1 + GetParam().instant) * counted);
@@ -235,10 +265,10 @@ INSTANTIATE_TEST_SUITE_P(Examples, Counted,
                                            Example{"gpt-tiny.yaml", "", "a=2,b=2"},
                                            Example{"gpt-tiny.yaml", "", "a=4,b=2"},
                                            Example{"llama-tiny.yaml", "", "a=2,b=2"},
-                                           Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.06, 0.2, 0.09},
+                                           Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.05, 0.09},
                                            Example{"moe-tiny.yaml", "", "a=2,b=2"},
-                                           Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.06, 0.25},
-                                           Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.07, 0.2}));
+                                           Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.2},
+                                           Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.15}));
 
 // The stacks that a microbatch reads slice by slice: as they lie for nothing, otherwise at the price of a
 // copy.

@@ -490,11 +490,14 @@ Sharding translated(Sharding sharding, const Mesh& from, const Mesh& to) {
 }  // namespace
 
 Graph propagate(const Graph& graph, const Mesh& mesh, const Seeds& seeds, Provenance* why) {
-  for (const auto& [name, seed] : seeds.tensors)
-    for (const DimSharding& dim : seed.sharding.dims)
+  Seeds real = seeds;
+  for (auto& [name, seed] : real.tensors)
+    for (DimSharding& dim : seed.sharding.dims) {
       for (const AxisRef& axis : dim.axes)
         CHECK(*axis.axis < mesh.axes.size(), "seed of {} is for another mesh", name);
-  Propagation propagation(graph, seeds);
+      std::erase_if(dim.axes, [](const AxisRef& axis) { return axis.size == 1; });  // they split nothing
+    }
+  Propagation propagation(graph, real);
   propagation.run();
   if (why != nullptr) *why = propagation.provenance();
   return propagation.result(graph);

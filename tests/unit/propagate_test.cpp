@@ -76,6 +76,13 @@ TEST(Propagate, AReplicatedAxisStaysAway) {
       "a [_, _]{replicated: data}, b [_, model]");
 }
 
+// Left in place, reshards would carry it along all their ways.
+TEST(Propagate, AnAxisOfOneDeviceSplitsNothing) {
+  EXPECT_EQ(completed({"data=1,model=2", kProduct, {{"a", "[data, _]"}, {"b", "[+, [data, model]]"}}},
+                      {"a", "b", "y"}),
+            "a [_, _], b [_, model], y [_, model]");
+}
+
 // Rows and columns both want x. Who speaks first is the user's to say.
 TEST(Propagate, AnEarlierPriorityWins) {
   EXPECT_EQ(completed({"x=2", kProduct, {{"a", "[x, +]"}, {"b", "[+, x p1]"}}}, {"y"}), "y [x, _]");

@@ -16,9 +16,16 @@ struct CppExpr {
   Kind kind = Kind::Float;
 };
 
-// `leaf` spells a Load or an Index. Subtrees that are used more than once become declarations.
+// A Load or an Index. What may be read whatever a condition says is read before it is asked: a load on a
+// condition is a masked one, or a branch.
+struct CppLeaf {
+  std::string text;
+  bool anytime = true;
+};
+
+// `leaf` spells the leaves. Subtrees that are used more than once become declarations.
 CppExpr cpp_expr(const Expr& e, const std::vector<Kind>& operands,
-                 const std::function<std::string(const ExprNode&)>& leaf);
+                 const std::function<CppLeaf(const ExprNode&)>& leaf);
 
 std::string cpp_type(DType dtype);  // as stored: "float"
 std::string cpp_type(Kind kind);    // as computed: "float", "shardc_i64", "bool"

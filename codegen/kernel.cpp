@@ -13,6 +13,7 @@
 #include "codegen/inside.h"
 #include "codegen/matrix_kernel.h"
 #include "codegen/packed_product.h"
+#include "codegen/selector.h"
 #include "codegen/winograd.h"
 #include "ir/support/check.h"
 
@@ -23,27 +24,10 @@ constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectoris
 constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
 constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
 constexpr std::int64_t kUnrolled = 32;  // iterations of inner loops that may be written out
-
-// where(x_k[...] == f, value, 0), summed over or scattered to f: f is looked up instead of looped over.
-struct Selector {
-  std::size_t operand, factor;
-  Expr value;
-};
-
-std::optional<Selector> find_selector(const LocalNest& nest) {
-  const Expr& e = nest.body;
-  if (nest.combine != Combine::Sum || e->fn != Fn::Where || !is_zero(e->args[2]) || e->args[0]->fn != Fn::Eq)
-    return std::nullopt;
-  Expr load = e->args[0]->args[0], index = e->args[0]->args[1];
-  if (load->fn == Fn::Index) std::swap(load, index);
-  if (load->fn != Fn::Load || index->fn != Fn::Index) return std::nullopt;
-  const Selector s{static_cast<std::size_t>(load->index), static_cast<std::size_t>(index->index), e->args[1]};
-  if (kind_of(nest.inputs[s.operand].dtype) != Kind::Int || nest.inputs[s.operand].stride[s.factor] != 0)
-    return std::nullopt;
-  if (!nest.inputs[s.operand].guards.empty()) return std::nullopt;
-  if (nest.factors[s.factor].extent == 0) return std::nullopt;  // nothing to look up: an empty loop says so
-  return s;
-}
+// Of a row so long, lines that it steps through are gone from the first cache before the next row wants the
+// neighbours: rows are cut, 16 of them by 8 elements. 16 is a line; more of either share too few places of
+// the cache where lines are a power of two apart.
+constexpr std::int64_t kLongRow = 256, kTileRows = 16, kTileColumns = 8;
 
 class LoopKernel {
  public:
@@ -259,14 +243,14 @@ class LoopKernel {
     return fmt::format("(shardc_u64)({}) < {}ul", index, guard.size);
   }
 
-  std::string leaf(const ExprNode& node) const {
-    if (node.fn == Fn::Index) return global(static_cast<std::size_t>(node.index));
+  CppLeaf leaf(const ExprNode& node) const {
+    if (node.fn == Fn::Index) return {global(static_cast<std::size_t>(node.index))};
     const LocalAccess& access = nest_.inputs[static_cast<std::size_t>(node.index)];
     const std::string element = loaded(access.dtype, fmt::format("x{}[{}]", node.index, position(access)));
-    if (access.guards.empty() || inside_) return element;
+    if (access.guards.empty() || inside_) return {element};
     std::vector<std::string> guards;
     for (const Guard& guard : access.guards) guards.push_back(guard_text(guard));
-    return fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), element);
+    return {fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), element), false};
   }
 
   CppExpr value_of(const Expr& e) const {
@@ -323,11 +307,55 @@ class LoopKernel {
   // -------------------------------------------------------------------------------------
 
   void plain() {
-    sweep([&] {
+    const auto element = [&] {
       const CppExpr value = value_of(nest_.body);
       for (const std::string& text : value.lines) line(text);
       line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, value.kind, value.value)));
-    });
+    };
+    if (const auto rows = crossing_rows())
+      in_tiles(*rows, element);
+    else
+      sweep(element);
+  }
+
+  // The loop along which an operand lies in memory that the long innermost one steps through: a transpose.
+  // Functions want longer rows.
+  std::optional<std::size_t> crossing_rows() const {
+    if (loops_.size() < 2 || has_guards() || transcendental(nest_.body)) return std::nullopt;
+    const std::size_t row = loops_.back();
+    if (iterations(row) < kLongRow) return std::nullopt;
+    for (const LocalAccess& input : nest_.inputs)
+      for (std::size_t f : loops_)
+        if (f != row && input.stride[f] == 1 && input.stride[row] >= kTileRows && iterations(f) >= kTileRows)
+          return f;
+    return std::nullopt;
+  }
+
+  // A tile's elements are whole vectors of the row wherever threads cut it, as kRowUnit is.
+  void in_tiles(std::size_t rows, const std::function<void()>& statements) {
+    static_assert(kRowUnit % kTileColumns == 0);
+    const std::size_t row = loops_.back();
+    for (std::size_t f : loops_)
+      if (f != rows && f != row) open(f);
+    const auto cut = [&](std::size_t f, std::int64_t size) {
+      line("#pragma clang loop unroll(disable)");
+      line(fmt::format("for (shardc_i64 {0}_from = {1}; {0}_from < {2}; {0}_from += {3}) {{", var(f),
+                       first(f), last(f), size));
+      ++depth_;
+      line(fmt::format("const shardc_i64 {0}_to = {0}_from + {1} < {2} ? {0}_from + {1} : {2};", var(f), size,
+                       last(f)));
+    };
+    const auto within = [&](std::size_t f) {
+      line(fmt::format("for (shardc_i64 {0} = {0}_from; {0} < {0}_to; ++{0}) {{", var(f)));
+      ++depth_;
+    };
+    cut(rows, kTileRows);
+    cut(row, kTileColumns);
+    within(rows);
+    line("#pragma clang loop vectorize(assume_safety)");
+    within(row);
+    statements();
+    while (depth_ > 1) close();
   }
 
   // Results in vectors, each the sum of few terms: those are written out.

@@ -33,7 +33,7 @@ constexpr std::array<FnInfo, kFns> kInfo = [] {
   set(Fn::Rsqrt, {"rsqrt", 1, false, true, 1, 30});
   set(Fn::Sin, {"sin", 1, false, true, 1, 34});
   set(Fn::Cos, {"cos", 1, false, true, 1, 34});
-  set(Fn::Tanh, {"tanh", 1, false, true, 1, 60});
+  set(Fn::Tanh, {"tanh", 1, false, true, 1, 24});
   set(Fn::Sigmoid, {"sigmoid", 1, false, true, 1, 34});
   set(Fn::Erf, {"erf", 1, false, true, 1, 40});
   set(Fn::StopGradient, {"stop_gradient", 1, false, false, 0, 0});

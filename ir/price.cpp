@@ -1,5 +1,7 @@
 #include "ir/price.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -397,6 +399,15 @@ Work work_of(const Graph& graph, const Node& node) {
   const Value& swept = graph[node.operands[0]];
   return work_of(std::get<Sweep>(node.op), local_shape(swept.type.shape, swept.sharding), swept.type.shape,
                  bytes, swept.type.dtype);
+}
+
+std::string describe_work(const Graph& graph, const Node& node) {
+  if (std::holds_alternative<Call>(node.op) || std::holds_alternative<Repeat>(node.op)) return {};
+  if (const auto* collective = std::get_if<Collective>(&node.op))
+    return fmt::format("{} bytes",
+                       payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]));
+  const Work work = work_of(graph, node);
+  return fmt::format("{:.15g} flops, {:.15g} bytes", work.flops, work.bytes);
 }
 
 double seconds_of(const Work& work, const Device& device) {

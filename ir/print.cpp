@@ -11,6 +11,7 @@ namespace shardc {
 namespace {
 
 using Strings = std::vector<std::string>;
+using Remark = std::function<std::string(const Graph&, const Node&)>;
 
 std::string joined(const Strings& parts) { return fmt::format("{}", fmt::join(parts, ", ")); }
 
@@ -46,8 +47,8 @@ std::string spell_right_side(const LoopNest& nest, const Mesh* mesh, const Strin
 
 class GraphPrinter {
  public:
-  GraphPrinter(const Graph& graph, const Mesh* mesh, std::string indent)
-      : graph_(graph), mesh_(mesh), indent_(std::move(indent)) {}
+  GraphPrinter(const Graph& graph, const Mesh* mesh, const Remark& remark, std::string indent)
+      : graph_(graph), mesh_(mesh), remark_(remark), indent_(std::move(indent)) {}
 
   std::string text;
 
@@ -131,6 +132,8 @@ class GraphPrinter {
     }
     text += indent_ + joined(results) + " = ";
     std::visit([&](const auto& op) { print_op(op, node, operands); }, node.op);
+    if (remark_)
+      if (const std::string remark = remark_(graph_, node); !remark.empty()) text += "  # " + remark;
     text += '\n';
   }
 
@@ -149,7 +152,7 @@ class GraphPrinter {
     text += fmt::format("repeat {}{}", repeat.times, repeat.reverse ? " reverse" : "");
     if (!repeat.body->name.empty()) text += " of " + spell_label(repeat.body->name);
     text += " {\n";
-    GraphPrinter body(*repeat.body, mesh_, indent_ + "  ");
+    GraphPrinter body(*repeat.body, mesh_, remark_, indent_ + "  ");
     body.print_body(repeat, operands);
     text += body.text + indent_ + "}";
   }
@@ -186,11 +189,12 @@ class GraphPrinter {
 
   const Graph& graph_;
   const Mesh* mesh_;  // none: shardings are left out
+  const Remark& remark_;
   std::string indent_;
 };
 
-std::string print(const Graph& graph, const Mesh* mesh) {
-  GraphPrinter printer(graph, mesh, "  ");
+std::string print(const Graph& graph, const Mesh* mesh, const Remark& remark = {}) {
+  GraphPrinter printer(graph, mesh, remark, "  ");
   printer.print_args();
   printer.print_nodes();
   printer.print_outputs();
@@ -207,6 +211,10 @@ std::string print(const Graph& graph, const Mesh& mesh) {
 }
 
 std::string print(const SpmdProgram& program) { return print(program.graph, program.mesh); }
+
+std::string print(const SpmdProgram& program, const Remark& remark) {
+  return fmt::format("mesh {}\n\n{}", to_string(program.mesh), print(program.graph, &program.mesh, remark));
+}
 
 std::string print(const LoopNest& nest, const Mesh& mesh, const std::vector<std::string>& operands) {
   return spell_dims(nest, &mesh) + " = " + spell_right_side(nest, &mesh, operands);

@@ -50,6 +50,7 @@
 // What is not written: places (a parsed node's is its line here), and shardings where print gets no mesh.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -61,6 +62,9 @@ namespace shardc {
 std::string print(const Graph& graph);
 std::string print(const Graph& graph, const Mesh& mesh);  // a sharded graph; the same text as an SpmdProgram
 std::string print(const SpmdProgram& program);
+// With a comment behind every node of which the function has something to say.
+std::string print(const SpmdProgram& program,
+                  const std::function<std::string(const Graph&, const Node&)>& remark);
 // One nest without its result's name and type: "[i=64, j=32] = sum[k=16](%a[i, k] * %b[k, j])".
 std::string print(const LoopNest& nest, const Mesh& mesh, const std::vector<std::string>& operands);
 

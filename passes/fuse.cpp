@@ -14,12 +14,47 @@ namespace {
 
 constexpr int kMostFlops = 48;  // of a fused body
 constexpr std::size_t kMostOperands = 10;
+constexpr std::int64_t kFlopsPerByte = 4;  // that are computed again for a byte that is not moved
+constexpr std::int64_t kMoreRoom = 8;      // beside a value's operand others may take an eighth of its room
 
 struct Producer {
   LoopNest nest;
   std::vector<ValueId> operands;   // in the new graph
   std::optional<FactorId> lookup;  // of a gather: the factor that an index decides
+  bool made = false;               // has a node by now, for a reader who needed it
 };
+
+// Who reads a value: nests that may compute it themselves, and whether it has to be there in any case, for
+// products, repeats, the outside.
+struct Readers {
+  std::vector<const Node*> nests;
+  bool others = false;
+  std::size_t count() const { return nests.size() + (others ? 1 : 0); }
+};
+
+// A nest that reads what another's operands hold, in place of the other's value at `at`.
+struct ReadThrough {
+  LoopNest nest;
+  std::vector<ValueId> operands;
+  std::vector<Affine> by_factor;  // the other's factors, in terms of the nest's
+  int first = 0;                  // of the operands that came with it
+
+  // An expression of the other's, within the nest.
+  Expr inside(const Expr& theirs) const {
+    return substitute(theirs, [&](const ExprNode& leaf) {
+      if (leaf.fn == Fn::Load) return x(first + leaf.index);
+      return expression_of(by_factor[static_cast<std::size_t>(leaf.index)]);
+    });
+  }
+};
+
+// `body` with `value` for its loads of operand k.
+Expr with(const Expr& body, std::size_t k, const Expr& value) {
+  return substitute(body, [&](const ExprNode& leaf) {
+    if (leaf.fn == Fn::Index) return index_of(FactorId(static_cast<std::size_t>(leaf.index)));
+    return leaf.index == static_cast<std::int32_t>(k) ? value : x(leaf.index);
+  });
+}
 
 // Elements that indices decide, or multiples of them, sum[f](where(at[...] == f, x[..., f], 0)): the factor
 // f.
@@ -102,17 +137,19 @@ bool readable(const LoopNest& nest, const Access& access, const Value& operand) 
 class Fuser {
  public:
   explicit Fuser(const Graph& graph)
-      : graph_(graph), r_(graph), uses_(graph.values.size(), 0), pending_(graph.values.size()) {
+      : graph_(graph), r_(graph), readers_(graph.values.size()), pending_(graph.values.size()) {
     for (const Node& node : graph.nodes) {
-      // A nest may read one value in two ways; it is one reader all the same.
-      std::vector<ValueId> seen;
+      const auto* nest = std::get_if<LoopNest>(&node.op);
+      const bool takes = nest != nullptr && !is_contraction(graph, node, *nest);
       for (ValueId operand : node.operands) {
-        if (std::find(seen.begin(), seen.end(), operand) != seen.end()) continue;
-        seen.push_back(operand);
-        ++uses_[*operand];
+        Readers& readers = readers_[*operand];
+        if (!takes)
+          readers.others = true;
+        else if (readers.nests.empty() || readers.nests.back() != &node)  // one reader, in however many ways
+          readers.nests.push_back(&node);
       }
     }
-    for (const Output& output : graph.outputs) uses_[*output.value] += 2;
+    for (const Output& output : graph.outputs) readers_[*output.value].others = true;
   }
 
   Graph run() {
@@ -150,14 +187,14 @@ class Fuser {
     }
     for (std::size_t k : inlined) {
       const ValueId old = node.operands[k];
-      std::optional<std::pair<LoopNest, std::vector<ValueId>>> fused;
+      std::optional<ReadThrough> fused;
       if (pending_[*old])
         fused = pending_[*old]->lookup ? inline_gather(nest, operands, k, *pending_[*old])
                                        : inline_producer(nest, operands, k, *pending_[*old],
                                                          graph_[old].type.dtype, contraction);
       if (fused) {
-        nest = std::move(fused->first);
-        operands = std::move(fused->second);
+        nest = std::move(fused->nest);
+        operands = std::move(fused->operands);
       } else {
         materialize(old);
         operands[k] = r_[old];
@@ -171,7 +208,7 @@ class Fuser {
     const Value& result = graph_[node.results[0]];
     const std::optional<FactorId> lookup = result.type.dtype == DType::F32 ? lookup_of(nest) : std::nullopt;
     if ((nest.combine == Combine::None || lookup) && result.sharding.partial.empty() &&
-        uses_[*node.results[0]] > 0) {
+        readers_[*node.results[0]].count() > 0) {
       place_.resize(graph_.values.size());
       place_[*node.results[0]] = node.place;
       pending_[*node.results[0]] = Producer{std::move(nest), std::move(kept), lookup};
@@ -190,11 +227,10 @@ class Fuser {
 
   // Gives a postponed value its node after all.
   void materialize(ValueId old) {
-    if (!pending_[*old]) return;
-    Producer producer = std::move(*pending_[*old]);
-    pending_[*old].reset();
+    if (!pending_[*old] || pending_[*old]->made) return;
+    pending_[*old]->made = true;
     r_.to().set_place(place_[*old]);
-    emit(old, std::move(producer.nest), producer.operands);
+    emit(old, pending_[*old]->nest, pending_[*old]->operands);
   }
 
   bool may_inline(const Node& node, const LoopNest& nest, std::size_t k, bool contraction) const {
@@ -205,15 +241,14 @@ class Fuser {
     for (std::size_t d = 0; d < nest.inputs[k].size(); ++d)
       if (may_leave(nest, nest.inputs[k][d], graph_[old].type.shape[d])) return false;
     const std::int64_t made = std::max<std::int64_t>(elements_of(graph_[old].type.shape), 1);
+    if (producer.made && (producer.lookup || !moves_less(old, producer, node))) return false;
     if (producer.lookup)  // what is looked up once is multiplied and added up at once, as by sparse matrices
       return (nest.combine == Combine::Sum || nest.combine == Combine::None) &&
-             graph_[node.results[0]].type.dtype == DType::F32 && uses_[*old] == 1 &&
+             graph_[node.results[0]].type.dtype == DType::F32 && readers_[*old].count() == 1 &&
              iterations(nest) == made && node.operands.size() + producer.operands.size() <= kMostOperands &&
              is_linear(nest.body, static_cast<std::int32_t>(k));
     if (contraction) return view;
-    if (!view && uses_[*old] > 1 &&
-        !(flops_of(body) <= 1 && producer.operands.size() <= 1 && !transcendental(body)))
-      return false;
+    if (!view && readers_[*old].count() > 1 && !moves_less(old, producer, node)) return false;
     const bool recomputed = iterations(nest) > made;
     if (recomputed && (transcendental(body) || flops_of(body) > 2)) return false;
     if (flops_of(body) + flops_of(nest.body) > kMostFlops) return false;
@@ -223,18 +258,69 @@ class Fuser {
     return view || !compares_floats(nest.body, kinds);
   }
 
+  // Of several readers, shall this one compute the value itself? Where the value is made in any case, if what
+  // it then reads is less than the value; otherwise all do, if that is less than to write the value once and
+  // to read it, and if operands that live on in its place need no more room. Bytes are between memory and
+  // processor; those saved must be worth the operations.
+  bool moves_less(ValueId old, const Producer& producer, const Node& reader) const {
+    if (transcendental(producer.nest.body)) return false;
+    const Readers& readers = readers_[*old];
+    const std::int64_t made = bytes_of_all(graph_[old]);
+    std::int64_t saved = made - bytes_beside(producer, reader), again = 1;
+    if (!readers.others) {
+      std::int64_t source = 0;
+      for (ValueId operand : producer.operands) source += bytes_of_all(r_.to().peek()[operand]);
+      if (source > made + made / kMoreRoom) return false;
+      saved = source + made;
+      for (const Node* each : readers.nests) saved += made - bytes_beside(producer, *each);
+      again = static_cast<std::int64_t>(readers.nests.size()) - 1;
+    }
+    const std::int64_t flops = flops_of(producer.nest.body);
+    if (saved == 0) return flops <= 1;  // next to nothing, and one value less to wait for
+    return again * flops * elements_of(graph_[old].type.shape) <= kFlopsPerByte * saved;
+  }
+
+  // On all devices: the planner, which knows no shards yet, has to find the same.
+  static std::int64_t bytes_of_all(const Value& value) {
+    return elements_of(value.type.shape) * bytes_of(value.type.dtype);
+  }
+
+  // What the producer's operands hold that the reader does not read yet.
+  std::int64_t bytes_beside(const Producer& producer, const Node& reader) const {
+    std::int64_t bytes = 0;
+    for (ValueId operand : producer.operands) {
+      const bool read = std::any_of(reader.operands.begin(), reader.operands.end(),
+                                    [&](ValueId old) { return r_.has(old) && r_[old] == operand; });
+      if (!read) bytes += bytes_of_all(r_.to().peek()[operand]);
+    }
+    return bytes;
+  }
+
+  // Adds the producer's operands to the nest's, as the nest reads them through it.
+  std::optional<ReadThrough> read_through(LoopNest nest, std::vector<ValueId> operands,
+                                          std::vector<Affine> by_factor, const Producer& producer) {
+    ReadThrough read{std::move(nest), std::move(operands), std::move(by_factor), 0};
+    read.first = static_cast<int>(read.operands.size());
+    for (std::size_t j = 0; j < producer.operands.size(); ++j) {
+      Access access;
+      for (const Affine& dim : producer.nest.inputs[j]) access.push_back(substitute(dim, read.by_factor));
+      if (!readable(read.nest, access, r_.to().peek()[producer.operands[j]])) return std::nullopt;
+      read.nest.inputs.push_back(std::move(access));
+      read.operands.push_back(producer.operands[j]);
+    }
+    return read;
+  }
+
   // sum(w * gathered), where the gather is a sum itself: one sum over what both add up.
-  std::optional<std::pair<LoopNest, std::vector<ValueId>>> inline_gather(const LoopNest& nest,
-                                                                         const std::vector<ValueId>& operands,
-                                                                         std::size_t k,
-                                                                         const Producer& producer) {
+  std::optional<ReadThrough> inline_gather(const LoopNest& nest, const std::vector<ValueId>& operands,
+                                           std::size_t k, const Producer& producer) {
     if (!is_linear(nest.body, static_cast<std::int32_t>(k))) return std::nullopt;
-    LoopNest fused = nest;
-    fused.combine = Combine::Sum;
+    LoopNest summed = nest;
+    summed.combine = Combine::Sum;
     Factor lookup = producer.nest.factors[**producer.lookup];
     const auto taken = [&](const Factor& f) { return f.name == lookup.name; };
     while (std::any_of(nest.factors.begin(), nest.factors.end(), taken)) lookup.name += "_at";
-    fused.factors.push_back(std::move(lookup));
+    summed.factors.push_back(std::move(lookup));
     std::vector<Affine> by_factor(producer.nest.factors.size());
     by_factor[**producer.lookup] = Affine::of(FactorId(nest.factors.size()));
     for (std::size_t d = 0; d < producer.nest.output.size(); ++d) {
@@ -242,30 +328,16 @@ class Fuser {
       if (!factor || !nest.inputs[k][d].plain()) return std::nullopt;
       by_factor[**factor] = nest.inputs[k][d];
     }
-    std::vector<ValueId> all = operands;
-    const auto base = static_cast<int>(all.size());
-    for (std::size_t j = 0; j < producer.operands.size(); ++j) {
-      Access access;
-      for (const Affine& dim : producer.nest.inputs[j]) access.push_back(substitute(dim, by_factor));
-      if (!readable(fused, access, r_.to().peek()[producer.operands[j]])) return std::nullopt;
-      fused.inputs.push_back(std::move(access));
-      all.push_back(producer.operands[j]);
-    }
-    const Expr chosen = substitute(producer.nest.body, [&](const ExprNode& leaf) {
-      if (leaf.fn == Fn::Load) return x(base + leaf.index);
-      return expression_of(by_factor[static_cast<std::size_t>(leaf.index)]);
-    });
-    const Expr term = substitute(nest.body, [&](const ExprNode& leaf) {
-      if (leaf.fn == Fn::Index) return index_of(FactorId(static_cast<std::size_t>(leaf.index)));
-      return leaf.index == static_cast<std::int32_t>(k) ? chosen->args[1] : x(leaf.index);
-    });
-    fused.body = where(chosen->args[0], term, chosen->args[2]);
-    return std::pair(std::move(fused), std::move(all));
+    auto fused = read_through(std::move(summed), operands, std::move(by_factor), producer);
+    if (!fused) return std::nullopt;
+    const Expr chosen = fused->inside(producer.nest.body);
+    fused->nest.body = where(chosen->args[0], with(nest.body, k, chosen->args[1]), chosen->args[2]);
+    return fused;
   }
 
-  std::optional<std::pair<LoopNest, std::vector<ValueId>>> inline_producer(
-      const LoopNest& nest, const std::vector<ValueId>& operands, std::size_t k, const Producer& producer,
-      DType dtype, bool contraction) {
+  std::optional<ReadThrough> inline_producer(const LoopNest& nest, const std::vector<ValueId>& operands,
+                                             std::size_t k, const Producer& producer, DType dtype,
+                                             bool contraction) {
     // The consumer reads P[access]; P's factors are the (single) factors of P's dimensions.
     std::vector<Affine> by_factor(producer.nest.factors.size());
     for (std::size_t d = 0; d < producer.nest.output.size(); ++d) {
@@ -273,32 +345,18 @@ class Fuser {
       if (!factor) return std::nullopt;
       by_factor[**factor] = nest.inputs[k][d];
     }
-    LoopNest fused = nest;
-    std::vector<ValueId> all = operands;
-    const auto base = static_cast<int>(all.size());
-    for (std::size_t j = 0; j < producer.operands.size(); ++j) {
-      Access access;
-      for (const Affine& dim : producer.nest.inputs[j]) access.push_back(substitute(dim, by_factor));
-      if (!readable(fused, access, r_.to().peek()[producer.operands[j]])) return std::nullopt;
-      if (contraction && !has_matrix_stride(fused, access, fused.inputs[1 - k])) return std::nullopt;
-      fused.inputs.push_back(std::move(access));
-      all.push_back(producer.operands[j]);
-    }
-    const Expr value = substitute(stored(producer.nest.body, dtype, kinds_of(r_.to(), producer.operands)),
-                                  [&](const ExprNode& leaf) {
-                                    if (leaf.fn == Fn::Load) return x(base + leaf.index);
-                                    return expression_of(by_factor[static_cast<std::size_t>(leaf.index)]);
-                                  });
-    fused.body = substitute(fused.body, [&](const ExprNode& leaf) {
-      if (leaf.fn == Fn::Index) return index_of(FactorId(static_cast<std::size_t>(leaf.index)));
-      return leaf.index == static_cast<std::int32_t>(k) ? value : x(leaf.index);
-    });
-    return std::pair(std::move(fused), std::move(all));
+    auto fused = read_through(nest, operands, std::move(by_factor), producer);
+    if (!fused) return std::nullopt;
+    if (contraction && !has_matrix_stride(fused->nest, fused->nest.inputs.back(), nest.inputs[1 - k]))
+      return std::nullopt;
+    const Expr value = stored(producer.nest.body, dtype, kinds_of(r_.to(), producer.operands));
+    fused->nest.body = with(nest.body, k, fused->inside(value));
+    return fused;
   }
 
   const Graph& graph_;
   Rewriter r_;
-  std::vector<std::int64_t> uses_;
+  std::vector<Readers> readers_;
   std::vector<std::optional<Producer>> pending_;
   std::vector<Place> place_;
 };

@@ -1,8 +1,9 @@
 // Inlines producers into consumers, so that values which live only between two loops never reach memory.
 // Runs on the local program, after partitioning, where it is known what every device computes.
 //
-// A nest without combination is inlined where its value is read, if it then has no other reader (or costs
-// next to nothing), is not computed more often than before, and every device still reads only what it holds.
+// A nest without combination is inlined where its value is read, if it is not computed more often than before
+// and every device still reads only what it holds. Where several read it, the bytes that are moved with the
+// value and without it decide, operands of other readers counted.
 // Products that go to the BLAS, or to units for products, keep their operands, except for pure changes of
 // view.
 #pragma once

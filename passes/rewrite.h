@@ -19,6 +19,7 @@ class Rewriter {
   explicit Rewriter(const Graph& from);
 
   ValueId operator[](ValueId old) const;
+  bool has(ValueId old) const { return map_[*old].valid(); }
   std::vector<ValueId> operator[](const std::vector<ValueId>& old) const;
   void map(ValueId old, ValueId now) { map_[*old] = now; }
   void copy(const Node& node);
@@ -27,6 +28,7 @@ class Rewriter {
   Graph finish();  // copies the outputs
 
   Builder& to() { return to_; }
+  const Builder& to() const { return to_; }
 
  private:
   const Graph& from_;

@@ -4,6 +4,7 @@
 
 #include "ir/dot.h"
 #include "ir/json.h"
+#include "ir/price.h"
 #include "ir/text.h"
 #include "passes/explain.h"
 #include "tools/commands.h"
@@ -66,6 +67,7 @@ Result<std::string> stage_of(const Flags& f) {
   say(f.at == "spmd" ? built.remarks : built.stale);
   if (!f.explain.empty()) return explanation_of(f, built);
   if (f.at == "sharded") return formatted(SpmdProgram{built.plan.mesh, built.sharded}, f.format);
+  if (f.at == "spmd" && f.format == "text") return print(built.local.program, describe_work);
   if (f.at == "spmd") return formatted(built.local.program, f.format);
   if (f.at == "cpp") return emit(built);
   return compile_generated(built, f.request.compile,

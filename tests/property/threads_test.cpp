@@ -52,6 +52,16 @@ TEST(Threads, KeepTheBitsWhereTheMiddleOfARowAsksNoGuard) {
 )");
 }
 
+TEST(Threads, KeepTheBitsOfTransposes) {
+  expect_same_bits(R"(  input %u: f32[301, 37]@[_, _]
+  input %w: f32[19, 301, 37]@[_, x, _]
+  %v: f32[i=37, j=301]@[_, _] = 2.0 * %u[j, i]
+  %t: f32[b=19, i=37, j=301@x]@[_, _, x] = %w[b, j, i] * %u[j, i]
+  output v = %v
+  output t = %t
+)");
+}
+
 TEST(Threads, KeepTheBitsOfSums) {
   expect_same_bits(R"(  input %u: f32[37, 300]@[x, _]
   %rows: f32[i=37@x]@[x] = sum[j=300](exp(%u[i, j]))

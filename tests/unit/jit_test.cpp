@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "codegen/clang.h"
+#include "codegen/cpp_expr.h"
 #include "codegen/link.h"
 #include "runtime/shardc_rt.h"
 
@@ -58,6 +59,22 @@ class Compiled {
   Result<Jit> jit_;
   Signature* function_ = nullptr;
 };
+
+TEST(Prelude, TanhIsExactToFloats) {
+  const std::string source = prelude_for("shardc_tanh(");
+  const Compiled<float(float)> f("#include \"shardc_rt.h\"\n" + source +
+                                 "extern \"C\" float f(float x) { return shardc_tanh(x); }\n");
+  for (float x = 1e-30f; x < 1e30f; x *= 1.0037f) {
+    const auto want = std::tanh(static_cast<double>(x));
+    const auto nearest = static_cast<float>(want);
+    const double unit = static_cast<double>(std::nextafter(nearest, 2.0f)) - static_cast<double>(nearest);
+    EXPECT_LE(std::abs(static_cast<double>(f(x)) - want), 6 * unit) << x;
+    EXPECT_LE(f(x), 1.0f) << x;
+    EXPECT_EQ(f(-x), -f(x)) << x;
+  }
+  EXPECT_EQ(f(std::numeric_limits<float>::infinity()), 1.0f);
+  EXPECT_TRUE(std::isnan(f(std::numeric_limits<float>::quiet_NaN())));
+}
 
 TEST(Clang, ReportsErrorsWithTheirPlace) {
   const Diagnostics errors = errors_of("int f() {\n  return undefined_name;\n}\nint g() { return \"x\"; }\n");

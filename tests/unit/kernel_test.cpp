@@ -74,6 +74,40 @@ graph halves {
   EXPECT_LT(object.value().size(), 20'000U);
 }
 
+// A load on a condition would be a masked one, several times slower. Outside the tensor nothing may be read.
+TEST(Kernels, WhatAConditionChoosesIsReadBeforeItIsAsked) {
+  const auto source = [](const std::string& gradient) {
+    return source_of(R"(mesh {x=1}
+graph relu {
+  input %u: f32[40]@[_]
+  input %dy: f32[40]@[_]
+  %v: f32[i=40]@[_] = where(0.0 >= %u[i], 0.0, )" +
+                     gradient + R"()
+  output v = %v
+}
+)");
+  };
+  EXPECT_THAT(source("%dy[i]"),
+              HasSubstr("const float t0 = x1[i0];\n    y[i0] = ((0.0f >= x0[i0]) ? 0.0f : t0);"));
+  EXPECT_THAT(source("%dy[i + 7]"), HasSubstr("(0.0f >= x0[i0]) ? 0.0f : ((shardc_u64)("));
+}
+
+TEST(Kernels, TransposesOfLongRowsGoByTiles) {
+  const auto source = [](int rows) {
+    return source_of(fmt::format(R"(mesh {{x=1}}
+graph transpose {{
+  input %u: f32[{0}, 40]@[_, _]
+  %v: f32[i=40, j={0}]@[_, _] = %u[j, i]
+  output v = %v
+}}
+)",
+                                 rows));
+  };
+  EXPECT_THAT(source(300), HasSubstr("i1_from += 8"));
+  EXPECT_THAT(source(300), HasSubstr("for (shardc_i64 i0 = i0_from; i0 < i0_to; ++i0) {"));
+  EXPECT_THAT(source(200), Not(HasSubstr("_from")));
+}
+
 TEST(Kernels, AGatherWritesEachElementOnce) {
   const std::string source = source_of(R"(mesh {x=1}
 graph gather {

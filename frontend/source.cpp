@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -99,10 +100,14 @@ Diagnostics Reporter::finish() && {
 Result<std::string> read_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return error_at({path}, fmt::format("cannot open the file: {}", std::strerror(errno)));
-  std::string text(kMaxBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  std::string text;
+  std::array<char, 1 << 14>
+      part;  // fresh pages for all that may be read would take longer than a small model
+  while (text.size() <= kMaxBytes && file) {
+    file.read(part.data(), part.size());
+    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+  }
   if (file.bad()) return error_at({path}, "cannot read the file", "is it a directory?");
-  text.resize(static_cast<std::size_t>(file.gcount()));
   return text;
 }
 

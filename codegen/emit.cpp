@@ -94,13 +94,17 @@ struct Program {
   std::map<std::string, std::string> kernels;
   std::string kernel_text, regions;
   int region_count = 0;
+  int tickets = 0;                                                        // of collectives that are started
   std::map<std::string, std::pair<std::int64_t, Axes>> offsets, lengths;  // run-time values in use
 };
 
 class Level {
  public:
   Level(Program& program, const Graph& graph, const BufferPlan& plan, int depth)
-      : p_(program), graph_(graph), plan_(plan), depth_(depth), pointer_(graph.values.size()) {}
+      : p_(program), graph_(graph), plan_(plan), depth_(depth), pointer_(graph.values.size()) {
+    for (const Node& node : graph.nodes)
+      if (std::holds_alternative<Wait>(node.op)) waits_[node.operands[0]] = node.results[0];
+  }
 
   void emit_nodes() {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) emit_node(n, graph_.nodes[n]);
@@ -113,6 +117,7 @@ class Level {
   std::vector<std::function<std::string()>> args, outputs;
 
   const std::string& pointer(ValueId value) {
+    if (const auto wait = waits_.find(value); wait != waits_.end()) value = wait->second;
     std::string& name = pointer_[*value];
     if (!name.empty()) return name;
     const Value& v = graph_[value];
@@ -174,6 +179,7 @@ class Level {
       void operator()(const LoopNest& nest) const { level.emit_nest(node, nest); }
       void operator()(const Repeat& repeat) const { level.emit_repeat(n, node, repeat); }
       void operator()(const Collective& collective) const { level.emit_collective(node, collective); }
+      void operator()(const Wait&) const { level.emit_wait(node); }
       void operator()(const Sweep& sweep) const { level.emit_sweep(node, sweep); }
       void operator()(const Attention& attention) const { level.emit_attention(node, attention); }
     };
@@ -278,45 +284,56 @@ class Level {
     };
     const auto dim = static_cast<std::size_t>(std::max(c.dim, 0));
     const std::int64_t size = to.type.rank() == 0 ? 0 : to.type.shape[dim];
-    std::string call;
-    line(fmt::format("// {}, by {} over {}", describe(to), name_of(c.kind), to_string(p_.mesh, c.axes)));
+    std::string call, first = "self";  // what the call begins with
+    if (c.start) {
+      tickets_[node.results[0]] = p_.tickets;
+      first = fmt::format("self, {}", p_.tickets++);
+    }
+    const std::string name = fmt::format("shardc_{}{}", c.start ? "start_" : "", name_of(c.kind));
+    line(fmt::format("// {}{}, by {} over {}", c.start ? "start of " : "", describe(to), name_of(c.kind),
+                     to_string(p_.mesh, c.axes)));
     switch (c.kind) {
       case Collective::Kind::AllReduce: {
         const Storage &a = plan_.values[*node.operands[0]], &b = plan_.values[*node.results[0]];
         if (a.kind != b.kind || a.offset != b.offset || a.index != b.index) copy(target, source, to);
-        call = fmt::format("shardc_all_reduce(self, {}, {}, {}, {}, {});", group, target, elements_of(out),
-                           dtype, combine);
+        call = fmt::format("{}({}, {}, {}, {}, {}, {});", name, first, group, target, elements_of(out), dtype,
+                           combine);
         break;
       }
       case Collective::Kind::AllGather:
-        call = fmt::format("shardc_all_gather(self, {}, {}, {}, {}, {}, {}, {}, {});", group, source, target,
+        call = fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group, source, target,
                            product(0, dim), in[dim], out[dim], product(dim + 1, in.size()), dtype);
         break;
       case Collective::Kind::ReduceScatter:
-        call = fmt::format("shardc_reduce_scatter(self, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
-                           target, product(0, dim), out[dim], in[dim], product(dim + 1, in.size()), dtype,
-                           combine);
+        call = fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group, source, target,
+                           product(0, dim), out[dim], in[dim], product(dim + 1, in.size()), dtype, combine);
         break;
       case Collective::Kind::Permute:
         call = fmt::format(
-            "shardc_permute(self, {}, {}, {}, {}, {}, {});", group, source, target, elements_of(in), dtype,
+            "{}({}, {}, {}, {}, {}, {}, {});", name, first, group, source, target, elements_of(in), dtype,
             p_.tables.numbers(permute_sources(p_.mesh, c.axes, to.type.shape, from.sharding, to.sharding)));
         break;
       case Collective::Kind::Halo:
-        call = fmt::format("shardc_halo(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
+        call = fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group, source,
                            target, product(0, dim), in[dim], size, product(dim + 1, in.size()),
                            to.sharding.dims[dim].before, to.sharding.dims[dim].after, dtype);
         break;
       case Collective::Kind::AllToAll: {
         const std::string shape = p_.unique(to.name + "_shape");
         line(fmt::format("const shardc_i64 {}[] = {{{}}};", shape, fmt::join(in, ", ")));
-        call = fmt::format("shardc_all_to_all(self, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", group, source,
-                           target, in.size(), shape, c.dim, c.to, out[dim],
-                           out[static_cast<std::size_t>(c.to)], dtype);
+        call =
+            fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group, source, target,
+                        in.size(), shape, c.dim, c.to, out[dim], out[static_cast<std::size_t>(c.to)], dtype);
         break;
       }
     }
     in_region(to, 0, static_cast<double>(payload_bytes(c, from, to)), call);
+  }
+
+  void emit_wait(const Node& node) {
+    const Value& result = graph_[node.results[0]];
+    line("// " + describe(result));
+    in_region(result, 0, 0, fmt::format("shardc_wait(self, {});", tickets_.at(node.operands[0])));
   }
 
   void emit_repeat(std::size_t n, const Node& node, const Repeat& repeat) {
@@ -415,6 +432,8 @@ class Level {
   const BufferPlan& plan_;
   int depth_;
   std::vector<std::string> pointer_;
+  std::map<ValueId, ValueId> waits_;      // what is started lies where the result of its wait does
+  std::map<ValueId, int> tickets_;        // of what is started
   std::map<ValueId, std::string> turns_;  // variables that say where a carried value is made this time
   std::string body_, declarations_;
 };

@@ -162,15 +162,17 @@ class ClusterReader {
     std::int64_t devices = 1;
     for (const Yaml& item : node->items) {
       if (reporter_.full()) break;
-      const Fields fields(reporter_, item, item.span, "a level",
-                          {"name!", "size!", "bandwidth!", "latency!", "start", "cache", "speeds"});
+      const Fields fields(
+          reporter_, item, item.span, "a level",
+          {"name!", "size!", "bandwidth!", "latency!", "start", "cache", "speeds", "overlap"});
       Level level{text(fields, "name"),
                   count(fields, "size", "a size, a whole number"),
                   quantity(fields, "bandwidth", Measure::BytesPerSecond),
                   quantity(fields, "latency", Measure::Seconds),
                   quantity(fields, "start", Measure::Seconds),
                   read_cache(fields),
-                  read_speeds(fields)};
+                  read_speeds(fields),
+                  quantity(fields, "overlap", Measure::Fraction)};
       if (std::any_of(levels.begin(), levels.end(), [&](const Level& l) { return l.name == level.name; }) &&
           fields.get("name"))
         reporter_.error(fields.get("name")->span, fmt::format("level {} is given twice", quoted(level.name)));
@@ -356,6 +358,7 @@ std::string print(const Level& level) {
       .add("start", level.start, 0.0, print_seconds)
       .add("cache", level.cache, Cache{}, [](const Cache& cache) { return print(cache); })
       .add("speeds", level.speeds, Speeds{}, [](const Speeds& speeds) { return print(speeds); })
+      .add("overlap", level.overlap, 0.0, plain)
       .braces();
 }
 

@@ -40,4 +40,9 @@ constexpr std::int64_t kBufferAlignment = 64;
 
 std::int64_t local_bytes(const Value& value);  // of its buffer on each device
 
+// Bytes that a device holds during a step: its parts of arguments and outputs (updates are written over their
+// arguments), and the arena. The runtime allocates these and counts them (Stats::peak_bytes_per_rank): the
+// numbers are equal. What communication and libraries allocate besides is in neither.
+std::int64_t peak_bytes(const SpmdProgram& program, const BufferPlan& buffers);
+
 }  // namespace shardc

@@ -115,6 +115,12 @@ ValueId Builder::collective(Collective collective, ValueId operand, Sharding sha
   return result;
 }
 
+ValueId Builder::wait(ValueId started, ValueId operand, Sharding sharding, std::string_view name) {
+  const ValueId result = add_value(name, type(started), std::move(sharding));
+  graph_.nodes.push_back({Wait{}, {started, operand}, {result}, place_});
+  return result;
+}
+
 std::vector<ValueId> Builder::copy(const Graph& from, const Node& node, std::vector<ValueId> operands) {
   std::vector<ValueId> results;
   for (ValueId value : node.results)

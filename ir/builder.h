@@ -32,6 +32,7 @@ class Builder {
                                  const std::vector<std::string>& names);
   // The caller says the result's type (global) and sharding, as everywhere in an SpmdProgram.
   ValueId collective(Collective collective, ValueId operand, Sharding sharding, std::string_view name = {});
+  ValueId wait(ValueId started, ValueId operand, Sharding sharding, std::string_view name);
   // A node of another graph, with its operands renamed; results keep types, shardings and (made unique)
   // names.
   std::vector<ValueId> copy(const Graph& from, const Node& node, std::vector<ValueId> operands);

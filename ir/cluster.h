@@ -72,6 +72,7 @@ struct Level {
   double start = 0;      // seconds to begin a collective, whatever it is
   Cache cache;           // messages up to its size move at its bandwidth
   Speeds speeds;         // of kinds of collectives, in multiples of those bandwidths
+  double overlap = 0;    // of a collective, the part that runs beside computation, in [0, 1]
   bool operator==(const Level&) const = default;
 };
 

@@ -69,7 +69,8 @@ class DotPrinter {
         add_repeat(graph, node, *repeat, points, indent);
         continue;
       }
-      const bool collective = std::holds_alternative<Collective>(node.op);
+      const bool collective =
+          std::holds_alternative<Collective>(node.op) || std::holds_alternative<Wait>(node.op);
       const std::string id =
           point(label_of(graph, node), collective ? "style=filled, fillcolor=lightblue" : "", indent);
       for (ValueId operand : node.operands) edge(graph, operand, points[*operand], id, indent);
@@ -104,8 +105,10 @@ class DotPrinter {
     if (const auto* call = std::get_if<Call>(&node.op))
       return results + shortened(fmt::format("{}({})", call->op, to_string(call->attrs)));
     if (const auto* collective = std::get_if<Collective>(&node.op))
-      return fmt::format("{}{} over {}", results, name_of(collective->kind),
+      return fmt::format("{}{}{} over {}", results, collective->start ? "start " : "",
+                         name_of(collective->kind),
                          mesh_ == nullptr ? "?" : to_string(*mesh_, collective->axes));
+    if (std::holds_alternative<Wait>(node.op)) return results + "wait";
     if (const auto* sweep = std::get_if<Sweep>(&node.op))
       return fmt::format("{}{} along {}{}", results, name_of(sweep->kind), sweep->dim,
                          sweep->reverse ? " reverse" : "");

@@ -1,6 +1,8 @@
 // Nodes that are no loop nest and hold no graph: what they mean is fixed, and said here.
 //
 //   %z: f32[4, 64] = all_reduce(%m, axes=[data], combine=sum)
+//   %y.started: f32[4, 64] = all_reduce(%x, axes=[data], combine=sum, start)
+//   %y: f32[4, 64] = wait(%y.started, %x)
 //   %p: f32[4, 64] = recurrence(%a, %b, dim=1, reverse)
 //   %o: f32[2, 4, 2, 8], %l: f32[2, 4, 2] = attend(%q, %k, %v, scale=0.5, causal)
 #pragma once
@@ -28,8 +30,13 @@ struct Collective {
   Combine combine = Combine::Sum;
   std::int32_t dim = -1;
   std::int32_t to = -1;
+  bool start = false;  // is only begun: one Wait of the same graph ends it, and nothing else reads its result
 };
 std::string_view name_of(Collective::Kind kind);  // "all_reduce"
+
+// (started, operand): ends the collective that made `started` of `operand`. Both stay as they are from the
+// start to here, whatever runs between; that the operand is read here says so to whoever looks at lifetimes.
+struct Wait {};
 
 // One pass along dimension `dim`; all other dimensions pass through. What is no loop nest, because its
 // elements depend on each other along the way.

@@ -63,7 +63,7 @@ struct Repeat {
   std::shared_ptr<const Graph> body;
 };
 
-using Op = std::variant<Call, LoopNest, Repeat, Collective, Sweep, Attention>;
+using Op = std::variant<Call, LoopNest, Repeat, Collective, Wait, Sweep, Attention>;
 
 struct Node {
   Op op;
@@ -159,6 +159,9 @@ struct SpmdProgram {
   Mesh mesh;
   Graph graph;
 };
+
+// The Wait that ends a collective which is only started.
+NodeId wait_of(const Graph& graph, const Node& start);
 
 std::vector<NodeId> producers(const Graph& graph);           // per value; invalid for arguments
 std::vector<std::vector<NodeId>> users(const Graph& graph);  // per value, in order

@@ -141,6 +141,7 @@ class Machine {
       void operator()(const LoopNest& nest) const { m.run_nest(graph, node, nest, env, salt); }
       void operator()(const Repeat& repeat) const { m.run_repeat(graph, node, repeat, env, salt); }
       void operator()(const Collective& c) const { m.run_collective(graph, node, c, env); }
+      void operator()(const Wait&) const { env[*node.results[0]] = env[*node.operands[0]]; }
       void operator()(const Sweep& sweep) const { m.run_sweep(graph, node, sweep, env); }
       void operator()(const Attention& a) const { m.run_attention(graph, node, a, env); }
     };

@@ -109,8 +109,8 @@ class GraphJson {
   }
 
   Json json_of(const Node& node) const {
-    static constexpr std::array<std::string_view, 6> kKinds = {"call",       "nest",  "repeat",
-                                                               "collective", "sweep", "attention"};
+    static constexpr std::array<std::string_view, 7> kKinds = {"call", "nest",  "repeat",   "collective",
+                                                               "wait", "sweep", "attention"};
     Json json = {{"kind", kKinds[node.op.index()]},
                  {"operands", list(node.operands)},
                  {"results", list(node.results)}};
@@ -164,7 +164,10 @@ class GraphJson {
     json["combine"] = name_of(collective.combine);
     json["dim"] = collective.dim;
     json["to"] = collective.to;
+    if (collective.start) json["start"] = true;
   }
+
+  void add(Json&, const Node&, const Wait&) const {}
 
   void add(Json& json, const Node&, const Sweep& sweep) const {
     json["op"] = name_of(sweep.kind);

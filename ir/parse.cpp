@@ -167,6 +167,8 @@ void Parser::parse_node(Scope& scope) {
     node.op = parse_repeat(scope, node);
   } else if (const auto kind = collective_named(start.text)) {
     node.op = parse_collective(scope, node, *kind);
+  } else if (start.text == "wait") {
+    node.op = parse_wait(scope, node);
   } else if (const auto sweep = sweep_named(start.text)) {
     node.op = parse_sweep(scope, node, *sweep);
   } else if (start.text == name_of(Attention::Kind::Mix)) {
@@ -243,8 +245,22 @@ Op Parser::parse_collective(Scope& scope, Node& node, Collective::Kind kind) {
     field("to");
     collective.to = static_cast<std::int32_t>(parse_integer(0, kMostDims));
   }
+  if (lexer_.accept(",")) {
+    lexer_.expect("start");
+    collective.start = true;
+  }
   lexer_.expect(")");
   return collective;
+}
+
+Op Parser::parse_wait(Scope& scope, Node& node) {
+  lexer_.next();
+  lexer_.expect("(");
+  node.operands = {use(scope, lexer_.expect(Token::Kind::Value, "a value, as %x"))};
+  lexer_.expect(",");
+  node.operands.push_back(use(scope, lexer_.expect(Token::Kind::Value, "a value, as %x")));
+  lexer_.expect(")");
+  return Wait{};
 }
 
 Op Parser::parse_sweep(Scope& scope, Node& node, Sweep::Kind kind) {

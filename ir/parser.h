@@ -74,6 +74,7 @@ class Parser {
   void parse_node(Scope& scope);
   Op parse_call(Scope& scope, Node& node);
   Op parse_collective(Scope& scope, Node& node, Collective::Kind kind);
+  Op parse_wait(Scope& scope, Node& node);
   Op parse_sweep(Scope& scope, Node& node, Sweep::Kind kind);
   Op parse_attention(Scope& scope, Node& node, Attention::Kind kind);
   Op parse_repeat(Scope& scope, Node& node);

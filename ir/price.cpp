@@ -434,13 +434,18 @@ double seconds_of_loop(double flops, double bytes, DType dtype, const Device& de
 
 std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, const Cluster& cluster) {
   std::vector<double> seconds;
+  std::map<ValueId, double> started;  // is seen where it is waited for
   for (const Node& node : graph.nodes) {
     if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
       const std::vector<double> inside = predicted_regions(*repeat->body, mesh, cluster);
       seconds.insert(seconds.end(), inside.begin(), inside.end());
     } else if (const auto* collective = std::get_if<Collective>(&node.op)) {
       const std::int64_t bytes = payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]);
-      seconds.push_back(seconds_of(*collective, static_cast<double>(bytes), mesh, cluster));
+      const double all = seconds_of(*collective, static_cast<double>(bytes), mesh, cluster);
+      if (collective->start) started[node.results[0]] = all;
+      seconds.push_back(collective->start ? 0 : all);
+    } else if (std::holds_alternative<Wait>(node.op)) {
+      seconds.push_back(started.at(node.operands[0]));
     } else {
       seconds.push_back(seconds_of(work_of(graph, node), cluster.device));
     }

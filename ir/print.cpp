@@ -166,7 +166,11 @@ class GraphPrinter {
     if (collective.kind != Kind::AllReduce && collective.kind != Kind::Permute)
       text += fmt::format(", dim={}", collective.dim);
     if (collective.kind == Kind::AllToAll) text += fmt::format(", to={}", collective.to);
-    text += ")";
+    text += collective.start ? ", start)" : ")";
+  }
+
+  void print_op(const Wait&, const Node&, const Strings& operands) {
+    text += fmt::format("wait({})", joined(operands));
   }
 
   void print_op(const Sweep& sweep, const Node&, const Strings& operands) {

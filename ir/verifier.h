@@ -57,6 +57,8 @@ class Verifier {
   bool after(const Collective& collective, Sharding& sharding);
   bool after_halo(const Collective& collective, const Shape& shape, const Sharding& result,
                   Sharding& sharding);
+  void verify_wait(const Node& node);
+  void verify_started();
   void verify_unreduced(const Node& node);
   void verify_local_sweep(const Node& node, const Sweep& sweep);
   void verify_local_attention(const Node& node, const Attention& attention);

@@ -33,6 +33,7 @@ std::string_view kind_of(const Op& op) {
     std::string_view operator()(const LoopNest&) const { return "loop nest"; }
     std::string_view operator()(const Repeat&) const { return "repeat"; }
     std::string_view operator()(const Collective& collective) const { return name_of(collective.kind); }
+    std::string_view operator()(const Wait&) const { return "wait"; }
     std::string_view operator()(const Sweep& sweep) const { return name_of(sweep.kind); }
     std::string_view operator()(const Attention& attention) const { return name_of(attention.kind); }
   };
@@ -50,6 +51,7 @@ void Verifier::verify_graph(bool is_body) {
   verify_values();
   local_ = stage_ == Stage::Spmd && faults_.size() == before;
   verify_definitions();  // and the nodes
+  if (local_ && faults_.size() == before) verify_started();
   verify_args(is_body);
   if (is_body) {
     verify_body_outputs();
@@ -163,6 +165,10 @@ void Verifier::verify_node(const Node& node) {
   if (const auto* collective = std::get_if<Collective>(&node.op)) {
     if (stage_ != Stage::Spmd) fault("a collective has no meaning on one device");
     if (local_) verify_collective(node, *collective);
+  }
+  if (std::holds_alternative<Wait>(node.op)) {
+    if (stage_ != Stage::Spmd) fault("a wait has no meaning on one device");
+    if (local_) verify_wait(node);
   }
 }
 

@@ -25,11 +25,16 @@ class Level {
   Level(const Graph& graph, const BufferPlan& plan)
       : graph_(graph),
         plan_(plan),
+        users_(users(graph)),
         made_(graph.values.size(), kNever),
         last_(graph.values.size(), 0),
         used_(graph.values.size(), false),
         is_arg_(graph.values.size(), false),
         in_turns_(graph.values.size(), false) {
+    for (const Node& node : graph.nodes) {
+      const auto* collective = std::get_if<Collective>(&node.op);
+      wait_.push_back(collective != nullptr && collective->start ? users_[*node.results[0]].at(0) : NodeId());
+    }
     for (const Arg& arg : graph.args) is_arg_[*arg.value] = true;
     for (std::int32_t i : plan.in_turns)
       in_turns_[*graph.outputs.at(static_cast<std::size_t>(i)).value] = true;
@@ -104,6 +109,8 @@ class Level {
              std::count(node.operands.begin(), node.operands.end(), ValueId(v)) == 1;
     if (const auto* collective = std::get_if<Collective>(&node.op))
       return collective->kind == Collective::Kind::AllReduce;
+    if (std::holds_alternative<Wait>(node.op))  // over the operand, if what was started is there already
+      return v == *node.operands[0] || region(*node.operands[0]).from == region(v).from;
     const auto* nested = std::get_if<LoopNest>(&node.op);
     if (nested == nullptr) return false;
     const LoopNest& nest = *nested;
@@ -113,8 +120,28 @@ class Level {
     return true;
   }
 
+  // The last node that reads `v`, but for the wait that ends what starts at node `n`.
+  std::size_t last_read(std::size_t v, std::size_t n) const {
+    if (!wait_[n].valid() || last_[v] == graph_.nodes.size()) return last_[v];
+    std::size_t last = made_[v] == kNever ? 0 : made_[v];
+    for (NodeId reader : users_[v])
+      if (reader != wait_[n]) last = std::max(last, *reader);
+    return last;
+  }
+
+  // What node `n` starts is there when its wait ends.
+  std::string check_start(std::size_t n) const {
+    if (!wait_[n].valid()) return {};
+    const std::size_t started = *graph_.nodes[n].results[0], result = *graph_[wait_[n]].results[0];
+    const Region &a = region(started), &b = region(result);
+    if (a.space == b.space && a.from == b.from && a.to == b.to) return {};
+    return fmt::format("{} is not started where {} is", graph_.values[started].name,
+                       graph_.values[result].name);
+  }
+
   std::string check_node(std::size_t n) {
     const Node& node = graph_.nodes[n];
+    if (std::string fault = check_start(n); !fault.empty()) return fault;
     for (std::size_t r = 0; r < node.results.size(); ++r) {
       const std::size_t result = *node.results[r];
       const Region& here = region(result);
@@ -125,7 +152,8 @@ class Level {
       for (std::size_t v = 0; v < graph_.values.size(); ++v) {
         if (v == result || !live_at(v, n) || !region(v).meets(here)) continue;
         const Region& there = region(v);
-        const bool dies = last_[v] == n && made_[v] != n && !in_turns_[v];
+        if (wait_[n].valid() && in_turns_[v] && graph_[wait_[n]].results[0] == ValueId(v)) continue;
+        const bool dies = last_read(v, n) == n && made_[v] != n && !in_turns_[v];
         const bool same = there.from == here.from && there.to == here.to;
         if (dies && same && in_place(node, r, v)) continue;
         return fmt::format("node {} makes {} over {}", n, graph_.values[result].name, graph_.values[v].name);
@@ -171,6 +199,8 @@ class Level {
 
   const Graph& graph_;
   const BufferPlan& plan_;
+  const std::vector<std::vector<NodeId>> users_;
+  std::vector<NodeId> wait_;  // per node that starts a collective, who ends it
   std::vector<std::size_t> made_, last_;
   std::vector<bool> used_, is_arg_, in_turns_;
   std::vector<Region> regions_;  // of every value

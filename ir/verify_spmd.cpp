@@ -94,6 +94,7 @@ void Verifier::verify_unreduced(const Node& node) {
   if (collective && (collective->kind == Collective::Kind::AllReduce ||
                      collective->kind == Collective::Kind::ReduceScatter))
     return;
+  if (std::holds_alternative<Wait>(node.op)) return;  // reads what its collective was allowed to
   for (ValueId operand : node.operands)
     if (!value(operand).sharding.partial.empty())
       fault("reads {}, which is partial over {}", name(operand),
@@ -199,6 +200,35 @@ void Verifier::verify_collective(const Node& node, const Collective& collective)
     return;
   }
   expect_layout(result.sharding, expected, "the result");
+}
+
+void Verifier::verify_wait(const Node& node) {
+  if (node.operands.size() != 2 || node.results.size() != 1)
+    return fault("has {} operands and {} results", node.operands.size(), node.results.size());
+  const auto starts = [&](const Node& other) {
+    const auto* collective = std::get_if<Collective>(&other.op);
+    return collective != nullptr && collective->start && other.results == std::vector{node.operands[0]};
+  };
+  const auto start = std::find_if(graph_.nodes.begin(), graph_.nodes.end(), starts);
+  if (start == graph_.nodes.end()) return fault("{} is no started collective", name(node.operands[0]));
+  if (start->operands != std::vector{node.operands[1]})
+    return fault("{} was not started with {}", name(node.operands[0]), name(node.operands[1]));
+  const Value &started = value(node.operands[0]), &result = value(node.results[0]);
+  if (started.type != result.type) fault("makes {} of {}", to_string(result.type), to_string(started.type));
+  expect_layout(result.sharding, started.sharding, "the result");
+}
+
+// Between its start and its one wait nobody may look at a result.
+void Verifier::verify_started() {
+  const std::vector<std::vector<NodeId>> readers = users(graph_);
+  for (const Node& node : graph_.nodes) {
+    const auto* collective = std::get_if<Collective>(&node.op);
+    if (collective == nullptr || !collective->start || node.results.size() != 1) continue;
+    const ValueId started = node.results[0];
+    const std::vector<NodeId>& by = readers[*started];
+    if (by.size() != 1 || !std::holds_alternative<Wait>(graph_[by[0]].op) || use_count(graph_, started) != 1)
+      fault("{} is started and not read by one wait only", name(started));
+  }
 }
 
 // Gives the operand's dimension the halo that the result says; false and a fault when it cannot have one.

@@ -110,7 +110,9 @@ class Planner {
         carry_from_operand(n, *repeat);
       }
       if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
-        if (collective->kind == Collective::Kind::AllReduce) reduce_in_place(n);
+        if (collective->kind == Collective::Kind::AllReduce && !collective->start)
+          reduce_in_place(n, n, graph_.nodes[n].results[0]);
+      if (std::holds_alternative<Wait>(graph_.nodes[n].op)) end_in_place(n);
     }
     allocate();
     return std::move(plan_);
@@ -144,6 +146,8 @@ class Planner {
         first_[*result] = n;
         last_[*result] = std::max(last_[*result], n);
       }
+      if (std::holds_alternative<Wait>(graph_.nodes[n].op))  // its place is written from the start on
+        first_[*graph_.nodes[n].results[0]] = first_[*graph_.nodes[n].operands[0]];
     }
     for (const Output& output : graph_.outputs) last_[*output.value] = graph_.nodes.size();
     for (std::int32_t i : plan_.in_turns) first_[*graph_.outputs[static_cast<std::size_t>(i)].value] = 0;
@@ -208,14 +212,32 @@ class Planner {
     }
   }
 
-  // An all-reduce works in place: its operand, if nothing else reads it, is made where the result belongs.
-  void reduce_in_place(std::size_t n) {
-    const ValueId from = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
-    if (settled_[*from] || last_[*from] != n || graph_[from].type != graph_[to].type || in_turns(to)) return;
+  // An all-reduce works in place: its operand, if nothing else reads it, is made where the result `to`
+  // belongs. It begins at node `start` and ends at node `end`.
+  void reduce_in_place(std::size_t start, std::size_t end, ValueId to) {
+    const ValueId from = graph_.nodes[start].operands[0];
+    if (settled_[*from] || last_[*from] != end || graph_[from].type != graph_[to].type || in_turns(to))
+      return;
+    for (std::size_t n = start + 1; n < end; ++n) {
+      const std::vector<ValueId>& read = graph_.nodes[n].operands;
+      if (std::find(read.begin(), read.end(), from) != read.end()) return;
+    }
     if (!settled_[*to])
       joined_[*to] = *from;
     else if (plan_.values[*to].kind == Storage::Kind::Output)
       settle(from, plan_.values[*to]);
+  }
+
+  // What is started is made where the result of its wait is.
+  void end_in_place(std::size_t n) {
+    const ValueId started = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
+    const std::size_t start = first_[*started];
+    if (std::get<Collective>(graph_.nodes[start].op).kind == Collective::Kind::AllReduce)
+      reduce_in_place(start, n, to);
+    if (settled_[*to])
+      settle(started, plan_.values[*to]);
+    else
+      joined_[*started] = *to;
   }
 
   std::size_t root_of(std::size_t value) const {

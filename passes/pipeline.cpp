@@ -11,6 +11,7 @@
 #include "passes/fuse.h"
 #include "passes/lower.h"
 #include "passes/mix_precision.h"
+#include "passes/overlap.h"
 #include "passes/partition.h"
 #include "passes/schedule.h"
 #include "passes/simplify.h"
@@ -96,6 +97,22 @@ Graph shard(const Prepared& prepared, const Mesh& mesh, const Seeds& seeds, Prov
   return step;
 }
 
+namespace {
+
+// With collectives beside computation, unless a device has too little memory for what then lives longer.
+LocalProgram overlapped(LocalProgram local, const Cluster& cluster) {
+  SpmdProgram program = overlap(local.program, cluster);
+  if (!holds_starts(program.graph)) return local;
+  expect_valid(verify(program), "overlapped program");
+  BufferPlan buffers = assign_buffers(program);
+  expect_valid(verify(program, buffers), "buffers of the overlapped program");
+  const bool fits = cluster.device.memory == 0 || peak_bytes(program, buffers) <= cluster.device.memory;
+  if (!fits && buffers.bytes > local.buffers.bytes) return local;
+  return {std::move(program), std::move(buffers)};
+}
+
+}  // namespace
+
 LocalProgram localize(const Graph& sharded, const Mesh& mesh) {
   return localize(sharded, mesh, plain_cluster(mesh.devices()));
 }
@@ -108,7 +125,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& clu
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
   expect_valid(verify(program, buffers), "buffers");
-  return {std::move(program), std::move(buffers)};
+  return overlapped({std::move(program), std::move(buffers)}, cluster);
 }
 
 Graph fused_step(const Prepared& prepared) {

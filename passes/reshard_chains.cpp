@@ -18,7 +18,7 @@ std::string tensor_of(std::string name) {
   for (bool cut = true; cut;) {
     cut = false;
     for (std::string_view suffix :
-         {"all_reduce", "reduce_scatter", "all_gather", "all_to_all", "permute", "halo", "slice"})
+         {"all_reduce", "reduce_scatter", "all_gather", "all_to_all", "permute", "halo", "slice", "started"})
       if (const std::size_t at = name.rfind("." + std::string(suffix)); at != std::string::npos && at > 0) {
         const std::string_view rest = std::string_view(name).substr(at + 1 + suffix.size());
         if (rest.find_first_not_of(".0123456789") != std::string::npos) continue;
@@ -57,7 +57,8 @@ ReshardChain ReshardChains::of(const Node& step) const {
 }
 
 bool ReshardChains::carries_on(const Node& node, const std::string& tensor) const {
-  return (std::holds_alternative<Collective>(node.op) || is_slice(node)) &&
+  return (std::holds_alternative<Collective>(node.op) || std::holds_alternative<Wait>(node.op) ||
+          is_slice(node)) &&
          tensor_of(graph_[node.operands[0]].name) == tensor;
 }
 

@@ -3,13 +3,6 @@
 #include "planner/simulate.h"
 
 namespace shardc::planner {
-std::int64_t peak_bytes(const SpmdProgram& program, const BufferPlan& buffers) {
-  std::int64_t bytes = buffers.bytes;
-  for (const Arg& arg : program.graph.args) bytes += local_bytes(program.graph[arg.value]);
-  for (const Output& output : program.graph.outputs)
-    if (output.role != Output::Role::Update) bytes += local_bytes(program.graph[output.value]);
-  return bytes;
-}
 
 PlanCost cost_of(const SpmdProgram& program, const BufferPlan& buffers, const Cluster& cluster) {
   const Timeline line = simulate(program, buffers, cluster, {.record = false});

@@ -9,11 +9,6 @@
 
 namespace shardc::planner {
 
-// Bytes that a device holds during a step: its parts of arguments and outputs (updates are written over their
-// arguments), and the arena. The runtime allocates these and counts them (Stats::peak_bytes_per_rank): the
-// numbers are equal. What communication and libraries allocate besides is in neither.
-std::int64_t peak_bytes(const SpmdProgram& program, const BufferPlan& buffers);
-
 PlanCost cost_of(const SpmdProgram& program, const BufferPlan& buffers, const Cluster& cluster);
 
 }  // namespace shardc::planner

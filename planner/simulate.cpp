@@ -141,6 +141,7 @@ class Simulator {
   State state() const { return {host_ - clock_, network_.remaining()}; }
 
   void run_graph(const Graph& graph, const BufferPlan& plan, Flows& flows, bool record) {
+    std::map<ValueId, double> owed;  // of what is started, the part that runs beside nothing
     for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
       const Node& node = graph.nodes[n];
       if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
@@ -149,7 +150,9 @@ class Simulator {
       }
       for (ValueId operand : node.operands) wait(network_.wait(flows[*operand]));
       if (const auto* collective = std::get_if<Collective>(&node.op))
-        flows[*node.results[0]] = communicate(graph, node, *collective, plan, record);
+        flows[*node.results[0]] = communicate(graph, node, *collective, plan, record, owed[node.results[0]]);
+      else if (std::holds_alternative<Wait>(node.op))
+        wait(owed.at(node.operands[0]));
       else
         compute(graph, node, record);
     }
@@ -255,9 +258,10 @@ class Simulator {
     clock_ = host_;
   }
 
-  // The collective in flight; 0 when it has ended.
+  // The collective in flight; 0 when it has ended. Of one that is only started, `owed` seconds are left for
+  // its wait.
   Network::FlowId communicate(const Graph& graph, const Node& node, const Collective& collective,
-                              const BufferPlan& plan, bool record) {
+                              const BufferPlan& plan, bool record, double& owed) {
     const Value &from = graph[node.operands[0]], &to = graph[node.results[0]];
     const bool in_place = same_place(plan.values[*node.operands[0]], plan.values[*node.results[0]]);
     if (collective.kind == Collective::Kind::AllReduce && !in_place) copy(to, record);
@@ -268,8 +272,13 @@ class Simulator {
     if (record)
       line_.intervals.push_back(
           {true, to.name, std::string(name_of(collective.kind)), clock_, seconds, 0, bytes});
-    if (options_.overlap && seconds > 0)
-      return network_.begin(seconds, levels_of(mesh_, collective.axes, cluster_));
+    const std::vector<std::size_t> levels = levels_of(mesh_, collective.axes, cluster_);
+    double beside = options_.overlap || collective.start ? seconds : 0;
+    if (!options_.overlap)
+      for (std::size_t level : levels) beside = std::min(beside, seconds * cluster_.topology[level].overlap);
+    if (collective.start) owed = seconds - beside;
+    if (beside > 0) return network_.begin(beside, levels);
+    if (collective.start) return 0;
     clock_ += seconds;
     host_ = clock_;
     return 0;

@@ -16,6 +16,28 @@ inline void pause_cpu() {
 #endif
 }
 
+// On a busy machine the thread waited for, or a stranger, may want this very core, and a thread that sleeps
+// is on its turn sooner than one that spins. Every offer of the core counts as a whole turn taken (since
+// Linux 6.17), so that there are few of them: one in some 12 us.
+inline constexpr int kPausesPerYield = 256;
+
+// Offers the core; true if somebody took it.
+inline bool core_is_wanted() {
+  using Clock = std::chrono::steady_clock;
+  const auto before = Clock::now();
+  std::this_thread::yield();
+  return Clock::now() - before > std::chrono::microseconds(20);
+}
+
+// Looks up to `spins` times, less where the core is wanted.
+template <class Reached>
+void spin(int spins, const Reached& reached) {
+  for (int i = 1; i <= spins && !reached(); ++i) {
+    pause_cpu();
+    if (i % kPausesPerYield == 0 && core_is_wanted()) break;
+  }
+}
+
 class alignas(64) Barrier {
  public:
   // `spins`: looks before sleeping. About 4000 when every thread has a core, few when they take turns.
@@ -33,10 +55,7 @@ class alignas(64) Barrier {
       round_.notify_all();
       return !broken_.load(std::memory_order_acquire);
     }
-    for (int i = 1; i <= spins_ && round_.load(std::memory_order_acquire) == round; ++i) {
-      pause_cpu();
-      if (i % kPausesPerYield == 0 && core_is_wanted()) break;
-    }
+    spin(spins_, [&] { return round_.load(std::memory_order_acquire) != round; });
     while (round_.load(std::memory_order_acquire) == round) round_.wait(round, std::memory_order_acquire);
     return !broken_.load(std::memory_order_acquire);
   }
@@ -49,19 +68,6 @@ class alignas(64) Barrier {
   }
 
  private:
-  // On a busy machine the thread waited for, or a stranger, may want this very core, and a thread that sleeps
-  // is on its turn sooner than one that spins. Every offer of the core counts as a whole turn taken (since
-  // Linux 6.17), so that there are few of them: one in some 12 us.
-  static constexpr int kPausesPerYield = 256;
-
-  // Offers the core; true if somebody took it.
-  static bool core_is_wanted() {
-    using Clock = std::chrono::steady_clock;
-    const auto before = Clock::now();
-    std::this_thread::yield();
-    return Clock::now() - before > std::chrono::microseconds(20);
-  }
-
   const int threads_;
   const int spins_;
   std::atomic<bool> broken_{false};

@@ -20,6 +20,7 @@
 namespace shardc::runtime {
 
 inline constexpr int kWorld = -1;  // the group of all ranks, in rank order
+inline constexpr int kNow = -1;    // the ticket of a collective that ends before its call returns
 
 // Thrown out of a call that waits for ranks of which one has failed.
 class Aborted : public std::runtime_error {
@@ -54,11 +55,19 @@ class Comm {
   int size() const { return size_; }
 
   virtual void barrier() = 0;
-  virtual void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) = 0;
-  virtual void all_gather(int group, const void* in, void* out, Rows rows, int dtype) = 0;
-  virtual void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) = 0;
+  // With a ticket, a number from 0, these only begin: nobody writes `in`, `out` or `data`, nor reads the
+  // latter two, before wait(ticket) has returned. Several may be open at once, each with a ticket of its own;
+  // all ranks use the same ones, and begin and end them in the same order.
+  virtual void all_reduce(int group, void* data, std::int64_t count, int dtype, int how,
+                          int ticket = kNow) = 0;
+  virtual void all_gather(int group, const void* in, void* out, Rows rows, int dtype, int ticket = kNow) = 0;
+  virtual void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how,
+                              int ticket = kNow) = 0;
   virtual void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from,
-                          int to, std::int64_t from_total, std::int64_t to_chunk, int dtype) = 0;
+                          int to, std::int64_t from_total, std::int64_t to_chunk, int dtype,
+                          int ticket = kNow) = 0;
+  virtual void wait(int ticket) = 0;
+  virtual void progress() {}  // a chance for what is open to go on, for who cannot do without
 
   // source[rank]: whose `in` becomes this rank's `out`; all of them are members of the group.
   virtual void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) = 0;

@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <functional>
+#include <map>
+#include <utility>
 
 #include "runtime/blocks.h"
 #include "runtime/comm.h"
@@ -20,6 +23,7 @@ namespace {
 
 constexpr std::int64_t kMost = 1 << 30;   // bytes per call: MPI counts in int
 constexpr std::int64_t kPiece = 1 << 22;  // bytes of scratch per member in a large all-reduce
+constexpr unsigned kTags = 1 << 14;       // MPI promises twice as many
 constexpr std::int64_t kSmall = 1 << 13;  // up to here everyone gets everything: one exchange instead of two
 
 // MPI belongs to the process, and can be started only once in its life; whoever starts it must end it.
@@ -54,24 +58,44 @@ struct Circle {
   MPI_Comm comm = MPI_COMM_NULL;
   int members = 1;
   int member = 0;
-  std::vector<int> ranks;  // in member order
+  std::vector<int> ranks;      // in member order
+  mutable unsigned begun = 0;  // collectives that were started, the same number on all members
 
   // Sends piece m of `from` to member m, which gets it as piece `member` of its `to`. The piece for oneself
   // stays where it is.
   void exchange(Pieces from, Pieces to, std::int64_t bytes) const {
+    std::vector<MPI_Request> pending;
+    post(from, to, bytes, 0, pending);
+    MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
+  }
+
+  // The same, under way.
+  void post(Pieces from, Pieces to, std::int64_t bytes, int tag, std::vector<MPI_Request>& pending) const {
     for (std::int64_t done = 0; done < bytes; done += kMost) {
       const int part = static_cast<int>(std::min(kMost, bytes - done));
-      std::vector<MPI_Request> pending;
       for (int step = 1; step < members; ++step) {  // each starts with another peer
         const int source = (member + members - step) % members;
-        MPI_Irecv(to.of(source) + done, part, MPI_BYTE, source, 0, comm, &pending.emplace_back());
+        MPI_Irecv(to.of(source) + done, part, MPI_BYTE, source, tag, comm, &pending.emplace_back());
       }
       for (int step = 1; step < members; ++step) {
         const int target = (member + step) % members;
-        MPI_Isend(from.of(target) + done, part, MPI_BYTE, target, 0, comm, &pending.emplace_back());
+        MPI_Isend(from.of(target) + done, part, MPI_BYTE, target, tag, comm, &pending.emplace_back());
       }
-      MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
     }
+  }
+
+  // As below, under way.
+  void begin_gather(const char* in, char* out, std::int64_t bytes, int tag,
+                    std::vector<MPI_Request>& pending) const {
+    char* mine = out + member * bytes;
+    if (bytes <= kMost) {
+      const int n = static_cast<int>(bytes);
+      MPI_Iallgather(in == mine ? MPI_IN_PLACE : in, n, MPI_BYTE, out, n, MPI_BYTE, comm,
+                     &pending.emplace_back());
+      return;
+    }
+    if (in != mine) std::memcpy(mine, in, static_cast<std::size_t>(bytes));
+    post({mine, 0}, {out, bytes}, bytes, tag, pending);
   }
 
   // Member i's `in` lands as piece i of everyone's `out`, [members, bytes]. Where `in` is that piece itself,
@@ -85,6 +109,40 @@ struct Circle {
     }
     if (in != mine) std::memcpy(mine, in, static_cast<std::size_t>(bytes));
     exchange({mine, 0}, {out, bytes}, bytes);
+  }
+};
+
+// A collective between its start and its wait: messages under way, and what is to be done when they have
+// arrived, which may send more of them.
+struct Open {
+  explicit Open(const Circle& c) : circle(c), tag(1 + c.begun++ % kTags) {}
+
+  const Circle& circle;
+  const int tag;  // tells its messages from those of others between the same members
+  std::vector<MPI_Request> pending;
+  std::function<void(Open&)> next;
+  std::vector<std::uint64_t> scratch;
+
+  char* scratch_of(std::int64_t bytes) {
+    scratch.resize(static_cast<std::size_t>(bytes + 7) / 8);
+    return reinterpret_cast<char*>(scratch.data());
+  }
+
+  void post(Pieces from, Pieces to, std::int64_t bytes) { circle.post(from, to, bytes, tag, pending); }
+
+  // Goes on as far as it can; to the end when it may wait. True at the end.
+  bool advance(bool may_wait) {
+    while (true) {
+      int all = 1;
+      if (!pending.empty() && may_wait)
+        MPI_Waitall(static_cast<int>(pending.size()), pending.data(), MPI_STATUSES_IGNORE);
+      else if (!pending.empty())
+        MPI_Testall(static_cast<int>(pending.size()), pending.data(), &all, MPI_STATUSES_IGNORE);
+      if (all == 0) return false;
+      pending.clear();
+      if (!next) return true;
+      std::exchange(next, {})(*this);
+    }
   }
 };
 
@@ -109,8 +167,19 @@ class MpiComm final : public Comm {
 
   void barrier() override { MPI_Barrier(circles_.back().comm); }
 
-  void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) override {
+  void wait(int ticket) override {
+    open_.at(ticket).advance(true);
+    open_.erase(ticket);
+  }
+
+  void progress() override {
+    for (auto& [_, one] : open_) one.advance(false);
+  }
+
+  void all_reduce(int group, void* data, std::int64_t count, int dtype, int how, int ticket) override {
     const Circle& circle = circle_of(group);
+    if (ticket != kNow)
+      return start_all_reduce(open(circle, ticket), static_cast<char*>(data), count, dtype, how);
     if (circle.members == 1 || count == 0) return;
     const std::int64_t size = bytes_of(dtype);
     char* bytes = static_cast<char*>(data);
@@ -132,28 +201,41 @@ class MpiComm final : public Comm {
     if (whole < count) reduce_small(circle, bytes + whole * size, count - whole, dtype, how);
   }
 
-  void all_gather(int group, const void* in, void* out, Rows rows, int dtype) override {
+  void all_gather(int group, const void* in, void* out, Rows rows, int dtype, int ticket) override {
     const Circle& circle = circle_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
     const std::int64_t bytes = rows.outer * rows.chunk * row;
     const char* source = static_cast<const char*>(in);
     char* target = static_cast<char*>(out);
-    if (rows.outer == 1 && rows.chunk * circle.members == rows.total)
-      return circle.gather(source, target, bytes);
+    const bool whole = rows.outer == 1 && rows.chunk * circle.members == rows.total;
+    const auto unpack = [=, members = circle.members](const char* from) {
+      for (int m = 0; m < members; ++m)
+        copy_runs(from + m * bytes, rows.chunk * row, target + m * rows.chunk * row, rows.total * row,
+                  rows.outer, rows_of(m, rows.chunk, rows.total) * row);
+    };
+    if (ticket != kNow) {
+      Open& one = open(circle, ticket);
+      char* const gathered = whole ? target : one.scratch_of(circle.members * bytes);
+      circle.begin_gather(source, gathered, bytes, one.tag, one.pending);
+      if (!whole) one.next = [=](Open&) { unpack(gathered); };
+      return;
+    }
+    if (whole) return circle.gather(source, target, bytes);
     char* scratch = scratch_of(circle.members * bytes);
     circle.gather(source, scratch, bytes);
-    for (int m = 0; m < circle.members; ++m)
-      copy_runs(scratch + m * bytes, rows.chunk * row, target + m * rows.chunk * row, rows.total * row,
-                rows.outer, rows_of(m, rows.chunk, rows.total) * row);
+    unpack(scratch);
   }
 
-  void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) override {
+  void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how,
+                      int ticket) override {
     const Circle& circle = circle_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
     const std::int64_t bytes = rows.outer * rows.chunk * row;
     char* source = const_cast<char*>(static_cast<const char*>(in));  // sent from, never written
     const bool whole = rows.outer == 1 && rows.chunk * circle.members == rows.total;
-    char* received = scratch_of((whole ? 1 : 2) * circle.members * bytes);
+    const std::int64_t need = (whole ? 1 : 2) * circle.members * bytes;
+    Open* const one = ticket == kNow ? nullptr : &open(circle, ticket);
+    char* received = one == nullptr ? scratch_of(need) : one->scratch_of(need);
     if (!whole) {  // blocks [outer, chunk, inner] per member; the rows that no member has stay unspecified
       char* packed = received + circle.members * bytes;
       for (int m = 0; m < circle.members; ++m)
@@ -161,27 +243,45 @@ class MpiComm final : public Comm {
                   rows.outer, rows_of(m, rows.chunk, rows.total) * row);
       source = packed;
     }
-    const Pieces blocks{source, bytes};
-    circle.exchange(blocks, {received, bytes}, bytes);
-    combine({&out, 1}, contributions(circle, {received, bytes}, blocks.of(circle.member)),
-            rows.outer * rows.chunk * rows.inner, dtype, how);
+    const Pieces blocks{source, bytes}, pieces{received, bytes};
+    const auto reduce = [=, &circle] {
+      combine({&out, 1}, contributions(circle, pieces, blocks.of(circle.member)),
+              rows.outer * rows.chunk * rows.inner, dtype, how);
+    };
+    if (one != nullptr) {
+      one->post(blocks, pieces, bytes);
+      one->next = [reduce](Open&) { reduce(); };
+      return;
+    }
+    circle.exchange(blocks, pieces, bytes);
+    reduce();
   }
 
   void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from, int to,
-                  std::int64_t from_total, std::int64_t to_chunk, int dtype) override {
+                  std::int64_t from_total, std::int64_t to_chunk, int dtype, int ticket) override {
     const Circle& circle = circle_of(group);
     const auto plan = Exchange::of(rank, in_shape, from, to, from_total, to_chunk, bytes_of(dtype));
     const std::int64_t bytes = plan.block_bytes();
-    char* packed = scratch_of(2 * circle.members * bytes);
+    Open* const one = ticket == kNow ? nullptr : &open(circle, ticket);
+    char* packed =
+        one == nullptr ? scratch_of(2 * circle.members * bytes) : one->scratch_of(2 * circle.members * bytes);
     const Pieces blocks{packed, bytes}, received{packed + circle.members * bytes, bytes};
     const char* source = static_cast<const char*>(in);
     char* target = static_cast<char*>(out);
     for (int m = 0; m < circle.members; ++m)
       if (m != circle.member) plan.pack(source, blocks.of(m), m);
+    const auto unpack = [=, &circle] {
+      for (int m = 0; m < circle.members; ++m)
+        if (m != circle.member) plan.unpack(received.of(m), m, target, circle.member);
+      plan.move(source, circle.member, target, circle.member);
+    };
+    if (one != nullptr) {
+      one->post(blocks, received, bytes);
+      one->next = [unpack](Open&) { unpack(); };
+      return;
+    }
     circle.exchange(blocks, received, bytes);
-    for (int m = 0; m < circle.members; ++m)
-      if (m != circle.member) plan.unpack(received.of(m), m, target, circle.member);
-    plan.move(source, circle.member, target, circle.member);
+    unpack();
   }
 
   void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) override {
@@ -270,6 +370,58 @@ class MpiComm final : public Comm {
     return group == kWorld ? circles_.back() : circles_.at(static_cast<std::size_t>(group));
   }
 
+  Open& open(const Circle& circle, int ticket) {
+    const auto [at, fresh] = open_.try_emplace(ticket, circle);
+    if (!fresh) throw std::logic_error("a ticket is used twice at once");
+    return at->second;
+  }
+
+  // As the blocking one: slices in pieces, and the rest with the first of them.
+  void start_all_reduce(Open& one, char* data, std::int64_t count, int dtype, int how) {
+    const Circle& circle = one.circle;
+    const std::int64_t size = bytes_of(dtype);
+    if (circle.members == 1 || count == 0) return;
+    const std::int64_t slice = count * size <= kSmall ? 0 : count / circle.members;
+    const std::int64_t rest = count - slice * circle.members, piece = std::min(slice, kPiece / size);
+    char* const scratch = one.scratch_of(circle.members * (piece + rest) * size);
+    char* const end = data + slice * circle.members * size;
+    const Pieces tails{scratch + circle.members * piece * size, rest * size};
+    if (rest > 0) one.post({end, 0}, tails, rest * size);
+    // What is left when the pieces are done.
+    const auto reduce_rest = [=, &circle] {
+      void* target = end;
+      if (rest > 0) combine({&target, 1}, contributions(circle, tails, end), rest, dtype, how);
+    };
+    if (slice == 0) {
+      one.next = [reduce_rest](Open&) { reduce_rest(); };
+      return;
+    }
+    start_piece(one,
+                {{data, slice * size}, {scratch, piece * size}, slice, piece, 0, dtype, how, reduce_rest});
+  }
+
+  // An all-reduce in pieces.
+  struct Reduction {
+    Pieces slices, received;
+    std::int64_t slice, piece, begin;  // elements; those before `begin` of each slice are done
+    int dtype, how;
+    std::function<void()> finally;
+  };
+  static void start_piece(Open& one, Reduction r) {
+    if (r.begin == r.slice) return r.finally();
+    const std::int64_t size = bytes_of(r.dtype), n = std::min(r.piece, r.slice - r.begin);
+    const Pieces slices{r.slices.base + r.begin * size, r.slices.stride};
+    one.post(slices, r.received, n * size);
+    one.next = [r = std::move(r), slices, n, size](Open& o) mutable {
+      const Circle& circle = o.circle;
+      void* mine = slices.of(circle.member);
+      combine({&mine, 1}, contributions(circle, r.received, mine), n, r.dtype, r.how);
+      o.post({static_cast<char*>(mine), 0}, slices, n * size);
+      r.begin += n;
+      o.next = [r = std::move(r)](Open& after) { start_piece(after, r); };
+    };
+  }
+
   void reduce_small(const Circle& circle, char* data, std::int64_t count, int dtype, int how) {
     const std::int64_t bytes = count * bytes_of(dtype);
     char* scratch = scratch_of(circle.members * bytes);
@@ -286,6 +438,7 @@ class MpiComm final : public Comm {
   }
 
   std::vector<Circle> circles_;  // one per group, then the world's
+  std::map<int, Open> open_;     // by ticket
   std::vector<std::uint64_t> scratch_;
 };
 

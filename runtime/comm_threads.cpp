@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -19,6 +20,7 @@
 #include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/reduce.h"
+#include "runtime/started.h"
 
 namespace shardc::runtime {
 namespace {
@@ -26,8 +28,9 @@ namespace {
 constexpr int kSpins = 4000;           // some 0.2 ms: longer than ranks usually differ within a step
 constexpr int kSpinsWhenCrowded = 50;  // more ranks than cores: the one waited for may need this core
 
-constexpr std::int64_t kSlot = 4096;    // bytes of a small contribution
-constexpr std::size_t kMostSlots = 16;  // members who each read all contributions of a small all-reduce
+constexpr std::int64_t kSlot = 4096;     // bytes of a small contribution
+constexpr std::int64_t kItem = 1 << 17;  // bytes of each member's buffer in an item of a started all-reduce
+constexpr std::size_t kMostSlots = 16;   // members who each read all contributions of a small all-reduce
 
 // The ranks of one group that talk to each other.
 struct Circle {
@@ -35,7 +38,24 @@ struct Circle {
       : ranks(std::move(members)),
         barrier(static_cast<int>(ranks.size()), spins),
         input{std::vector<const void*>(ranks.size()), std::vector<const void*>(ranks.size())},
-        slots(2 * ranks.size()) {}
+        slots(2 * ranks.size()),
+        spins(spins) {}
+
+  Started& started(int ticket) {
+    const std::lock_guard lock(mutex);
+    std::unique_ptr<Started>& one = open[ticket];
+    if (one == nullptr) one = std::make_unique<Started>(ranks.size(), spins);
+    if (broken) one->break_up();
+    return *one;
+  }
+
+  void break_up() {
+    barrier.break_up();
+    const std::lock_guard lock(mutex);
+    broken = true;
+    for (auto& [_, one] : open) one->break_up();
+  }
+
   const std::vector<int> ranks;  // in member order
   Barrier barrier;
   std::array<std::vector<const void*>, 2> input;  // what each member published, in even and odd calls
@@ -43,12 +63,26 @@ struct Circle {
     std::array<std::byte, kSlot> bytes;
   };
   std::vector<Slot> slots;
+
+  const int spins;
+  std::mutex mutex;                              // of what follows
+  std::map<int, std::unique_ptr<Started>> open;  // by ticket
+  bool broken = false;
 };
 
 struct Seat {
   std::shared_ptr<Circle> circle;
   std::size_t member = 0;
-  std::size_t calls = 0;  // the same for all members, who make the same calls
+  std::size_t calls = 0;             // the same for all members, who make the same calls
+  std::map<int, Started::Use> uses;  // by ticket
+};
+
+// Between the beginning of a collective and its wait.
+struct Open {
+  Started* state;
+  Started::Use* use;
+  std::uint32_t items;
+  std::function<void(std::uint32_t)> item;
 };
 
 // Between a member's publication and the end of its call.
@@ -104,8 +138,9 @@ class ThreadComm final : public Comm {
     if (!seats_.back().circle->barrier.wait()) throw Aborted();
   }
 
-  void all_reduce(int group, void* data, std::int64_t count, int dtype, int how) override {
+  void all_reduce(int group, void* data, std::int64_t count, int dtype, int how, int ticket) override {
     Seat& seat = seat_of(group);
+    if (ticket != kNow) return start_all_reduce(seat, data, count, dtype, how, ticket);
     const auto members = static_cast<std::int64_t>(seat.circle->ranks.size());
     if (members == 1) return;
     const std::int64_t size = bytes_of(dtype);
@@ -116,59 +151,78 @@ class ThreadComm final : public Comm {
     const std::int64_t line = 64 / size;
     const std::int64_t chunk = ((count + members - 1) / members + line - 1) / line * line;
     const std::int64_t begin = std::min(count, static_cast<std::int64_t>(seat.member) * chunk);
-    sources_ = all.inputs();
-    targets_.clear();
-    for (const void*& source : sources_) {
-      source = static_cast<const char*>(source) + begin * size;
-      targets_.push_back(const_cast<void*>(source));  // as its member published it: to be overwritten
-    }
-    combine(targets_, sources_, std::min(chunk, count - begin), dtype, how);
+    reduce_chunk(all.inputs(), begin, std::min(chunk, count - begin), dtype, how);
     all.end();
   }
 
-  void all_gather(int group, const void* in, void* out, Rows rows, int dtype) override {
+  void all_gather(int group, const void* in, void* out, Rows rows, int dtype, int ticket) override {
     Seat& seat = seat_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
-    Published all(seat, in, rows.outer * rows.chunk * row);
-    for (std::size_t step = 0; step < all.inputs().size(); ++step) {
-      const std::size_t m = (seat.member + step) % all.inputs().size();  // spread over the sources
-      const auto member = static_cast<std::int64_t>(m);
-      copy_runs(static_cast<const char*>(all.inputs()[m]), rows.chunk * row,
-                static_cast<char*>(out) + member * rows.chunk * row, rows.total * row, rows.outer,
+    const auto copy = [=](const void* from, std::size_t source, void* to, std::size_t) {
+      const auto member = static_cast<std::int64_t>(source);
+      copy_runs(static_cast<const char*>(from), rows.chunk * row,
+                static_cast<char*>(to) + member * rows.chunk * row, rows.total * row, rows.outer,
                 rows_of(member, rows.chunk, rows.total) * row);
+    };
+    if (ticket != kNow) return start_moves(seat, in, out, ticket, copy);
+    Published all(seat, in, rows.outer * rows.chunk * row);
+    for (std::size_t step = 0; step < all.inputs().size(); ++step) {  // spread over the sources
+      const std::size_t m = (seat.member + step) % all.inputs().size();
+      copy(all.inputs()[m], m, out, seat.member);
     }
     all.end();
   }
 
-  void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how) override {
+  void reduce_scatter(int group, const void* in, void* out, Rows rows, int dtype, int how,
+                      int ticket) override {
     Seat& seat = seat_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
-    Published all(seat, in, rows.outer * rows.total * row);
-    const auto member = static_cast<std::int64_t>(seat.member);
-    const std::int64_t count = rows_of(member, rows.chunk, rows.total) * rows.inner;
-    for (std::int64_t o = 0; count > 0 && o < rows.outer; ++o) {
-      sources_ = all.inputs();
-      for (const void*& source : sources_)
-        source = static_cast<const char*>(source) + (o * rows.total + member * rows.chunk) * row;
-      void* target = static_cast<char*>(out) + o * rows.chunk * row;
-      combine({&target, 1}, sources_, count, dtype, how);
+    const auto reduce = [=, this](const std::vector<const void*>& inputs, std::size_t to, void* result) {
+      const auto member = static_cast<std::int64_t>(to);
+      const std::int64_t count = rows_of(member, rows.chunk, rows.total) * rows.inner;
+      for (std::int64_t o = 0; count > 0 && o < rows.outer; ++o) {
+        sources_ = inputs;
+        for (const void*& source : sources_)
+          source = static_cast<const char*>(source) + (o * rows.total + member * rows.chunk) * row;
+        void* target = static_cast<char*>(result) + o * rows.chunk * row;
+        combine({&target, 1}, sources_, count, dtype, how);
+      }
+    };
+    if (ticket != kNow) {
+      Started& state = start(seat, in, out, ticket);
+      return open(seat, state, ticket, seat.circle->ranks.size(),
+                  [&state, reduce](std::uint32_t i) { reduce(state.inputs(), i, state.output(i)); });
     }
+    Published all(seat, in, rows.outer * rows.total * row);
+    reduce(all.inputs(), seat.member, out);
     all.end();
   }
 
   void all_to_all(int group, const void* in, void* out, int rank, const long* in_shape, int from, int to,
-                  std::int64_t from_total, std::int64_t to_chunk, int dtype) override {
+                  std::int64_t from_total, std::int64_t to_chunk, int dtype, int ticket) override {
     Seat& seat = seat_of(group);
     const auto exchange = Exchange::of(rank, in_shape, from, to, from_total, to_chunk, bytes_of(dtype));
+    const auto move = [=](const void* from, std::size_t source, void* to, std::size_t target) {
+      exchange.move(static_cast<const char*>(from), static_cast<std::int64_t>(source), static_cast<char*>(to),
+                    static_cast<std::int64_t>(target));
+    };
+    if (ticket != kNow) return start_moves(seat, in, out, ticket, move);
     std::int64_t bytes = bytes_of(dtype);
     for (int d = 0; d < rank; ++d) bytes *= in_shape[d];
     Published all(seat, in, bytes);
     for (std::size_t step = 0; step < all.inputs().size(); ++step) {
       const std::size_t m = (seat.member + step) % all.inputs().size();
-      exchange.move(static_cast<const char*>(all.inputs()[m]), static_cast<std::int64_t>(m),
-                    static_cast<char*>(out), static_cast<std::int64_t>(seat.member));
+      move(all.inputs()[m], m, out, seat.member);
     }
     all.end();
+  }
+
+  void wait(int ticket) override {
+    const auto at = open_.find(ticket);
+    if (at == open_.end()) throw std::logic_error("nothing is open under that ticket");
+    const Open one = std::move(at->second);
+    open_.erase(at);
+    if (!one.state->end(*one.use, one.items, one.item)) throw Aborted();
   }
 
   void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) override {
@@ -217,7 +271,7 @@ class ThreadComm final : public Comm {
   }
 
   void abort(const std::string&) override {
-    for (const auto& circle : team_->circles) circle->barrier.break_up();
+    for (const auto& circle : team_->circles) circle->break_up();
     for (Mailbox& box : team_->mailboxes) {
       const std::lock_guard lock(box.mutex);
       box.aborted = true;
@@ -230,8 +284,54 @@ class ThreadComm final : public Comm {
     return group == kWorld ? seats_.back() : seats_.at(static_cast<std::size_t>(group));
   }
 
+  Started& start(Seat& seat, const void* in, void* out, int ticket) {
+    if (open_.contains(ticket)) throw std::logic_error("a ticket is used twice at once");
+    Started& state = seat.circle->started(ticket);
+    state.begin(seat.member, in, out);
+    return state;
+  }
+
+  void open(Seat& seat, Started& state, int ticket, std::size_t items,
+            std::function<void(std::uint32_t)> item) {
+    open_[ticket] = {&state, &seat.uses[ticket], static_cast<std::uint32_t>(items), std::move(item)};
+  }
+
+  // Items are the parts that go from one member to another. The first ones go to different members.
+  template <class Move>
+  void start_moves(Seat& seat, const void* in, void* out, int ticket, const Move& move) {
+    Started& state = start(seat, in, out, ticket);
+    const std::size_t n = seat.circle->ranks.size();
+    open(seat, state, ticket, n * n, [&state, move, n](std::uint32_t i) {
+      const std::size_t to = i % n, from = (i / n + to) % n;
+      move(state.inputs()[from], from, state.output(to), to);
+    });
+  }
+
+  // Members that come together take chunks in turns.
+  void start_all_reduce(Seat& seat, void* data, std::int64_t count, int dtype, int how, int ticket) {
+    const std::int64_t size = bytes_of(dtype), chunk = kItem / size;
+    const std::int64_t chunks = seat.circle->ranks.size() == 1 ? 0 : (count + chunk - 1) / chunk;
+    Started& state = start(seat, data, data, ticket);
+    open(seat, state, ticket, static_cast<std::size_t>(chunks), [=, &state, this](std::uint32_t i) {
+      reduce_chunk(state.inputs(), i * chunk, std::min(chunk, count - i * chunk), dtype, how);
+    });
+  }
+
+  // Everyone's elements from `begin` on become the combination of all.
+  void reduce_chunk(const std::vector<const void*>& inputs, std::int64_t begin, std::int64_t count, int dtype,
+                    int how) {
+    sources_ = inputs;
+    targets_.clear();
+    for (const void*& source : sources_) {
+      source = static_cast<const char*>(source) + begin * bytes_of(dtype);
+      targets_.push_back(const_cast<void*>(source));  // as its member published it: to be overwritten
+    }
+    combine(targets_, sources_, count, dtype, how);
+  }
+
   std::shared_ptr<Team> team_;
   std::vector<Seat> seats_;     // one per group, then the world's
+  std::map<int, Open> open_;    // by ticket
   std::vector<void*> targets_;  // scratch: collectives of a few bytes should not wait for an allocator
   std::vector<const void*> sources_;
 };

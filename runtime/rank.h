@@ -31,13 +31,16 @@ struct Rank : Worker {
   std::array<Traffic, kCollectiveNames.size()> traffic;
   std::unique_ptr<Team> team;  // none where a rank is one thread
 
+  std::vector<Collective> begun;  // by ticket, the last one that began under it
+  int open = 0;                   // begun and not waited for
+
   Clock::time_point trace_start;
   std::vector<Event> events;
   struct Open {
     int region;
     Clock::time_point since;
   };
-  std::vector<Open> open;  // regions entered and not yet left
+  std::vector<Open> entered;  // regions entered and not yet left
 
   void record(std::int32_t region, std::int32_t collective, Clock::time_point since, std::int64_t bytes) {
     const auto ns = [](auto d) { return std::chrono::duration_cast<std::chrono::nanoseconds>(d).count(); };

@@ -333,7 +333,7 @@ double Session::step() {
   std::int64_t slowest = 0;
   s.each_rank([&](Local& local) {
     Comm& comm = *local.rank.comm;
-    local.rank.open.clear();
+    local.rank.entered.clear();
     comm.barrier();
     const auto start = Clock::now();
     s.program.step(&local.rank, local.number(), salt, local.arena.get(), local.arg_pointers.data(),

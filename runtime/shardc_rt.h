@@ -21,7 +21,7 @@ typedef long shardc_i64;
 typedef unsigned long shardc_u64;
 typedef unsigned short shardc_u16;
 
-#define SHARDC_ABI 3
+#define SHARDC_ABI 4
 
 /* f32 bf16 f16 i32 i64 bool, as in ir/types.h */
 enum shardc_dtype { SHARDC_F32, SHARDC_BF16, SHARDC_F16, SHARDC_I32, SHARDC_I64, SHARDC_BOOL };
@@ -130,6 +130,22 @@ void shardc_permute(shardc_rank* self, int group, const void* in, void* out, sha
 void shardc_halo(shardc_rank* self, int group, const void* in, void* out, shardc_i64 outer, shardc_i64 chunk,
                  shardc_i64 total, shardc_i64 inner, shardc_i64 before, shardc_i64 after, int dtype);
 
+/* The same as those without start_, but only begun: until shardc_wait has returned for that ticket nobody
+ * writes `in`, `out` or `data`, nor reads the latter two. Tickets are small numbers; all ranks begin and end
+ * the same ones in the same order, each within the step, or the iteration of a loop, in which it began. */
+void shardc_start_all_reduce(shardc_rank* self, int ticket, int group, void* data, shardc_i64 count,
+                             int dtype, int combine);
+void shardc_start_all_gather(shardc_rank* self, int ticket, int group, const void* in, void* out,
+                             shardc_i64 outer, shardc_i64 chunk, shardc_i64 total, shardc_i64 inner,
+                             int dtype);
+void shardc_start_reduce_scatter(shardc_rank* self, int ticket, int group, const void* in, void* out,
+                                 shardc_i64 outer, shardc_i64 chunk, shardc_i64 total, shardc_i64 inner,
+                                 int dtype, int combine);
+void shardc_start_all_to_all(shardc_rank* self, int ticket, int group, const void* in, void* out, int rank,
+                             const shardc_i64* in_shape, int from, int to, shardc_i64 from_total,
+                             shardc_i64 to_chunk, int dtype);
+void shardc_wait(shardc_rank* self, int ticket);
+
 /* Calls work(self, begin, end, with) for parts of [0, count) on all threads of the rank at once, and returns
  * when all have. Parts begin at multiples of `unit`. Within them `self` is the thread's own, and has only its
  * `threads` (1) and its scratch memory. */
@@ -152,7 +168,8 @@ void* shardc_scratch(shardc_rank* self, shardc_i64 bytes);
 void shardc_sort_indices(const void* x, int dtype, shardc_i64 outer, shardc_i64 size, shardc_i64 inner,
                          int descending, shardc_i64 count, shardc_i32* indices);
 
-/* Called around each region when profiling; self->profiling is 0 otherwise and the calls are cheap. */
+/* Called around each region. They record profiles where self->profiling is not 0; leaving also gives what is
+ * begun and not waited for a chance to go on. Otherwise the calls are cheap. */
 void shardc_enter(shardc_rank* self, int region);
 void shardc_leave(shardc_rank* self, int region);
 

@@ -31,9 +31,11 @@
 namespace shardc::tools {
 namespace {
 
-planner::Candidate complete(const passes::Prepared& prepared, const Mesh& mesh, const passes::Seeds& seeds,
-                            const Cluster& cluster, const Demands& demands) {
+planner::Candidate complete(const Request& request, const passes::Prepared& prepared, const Mesh& mesh,
+                            const passes::Seeds& seeds, Cluster cluster, const Demands& demands) {
   Graph sharded = passes::shard(prepared, mesh, seeds);
+  for (Level& level : cluster.topology)
+    if (!request.overlap) level.overlap = 0;
   passes::LocalProgram local = passes::localize(sharded, mesh, cluster, demands);
   return {mesh, std::move(sharded), std::move(local.program), std::move(local.buffers)};
 }
@@ -203,10 +205,10 @@ planner::Subject subject_of(const Request& request, const Loaded& loaded, const 
             TRY(const passes::Seeds seeds, wishes(mesh));
             return pins_of(seeds);
           },
-          [wishes, &loaded, &cluster](const Mesh& mesh, planner::Decisions decided) {
+          [wishes, &request, &loaded, &cluster](const Mesh& mesh, planner::Decisions decided) {
             passes::follow(loaded.prepared.step, decided.values, decided.demands.divided);
-            return complete(loaded.prepared, mesh, decided_seeds(wishes(mesh).value(), decided.values),
-                            cluster, decided.demands);
+            return complete(request, loaded.prepared, mesh,
+                            decided_seeds(wishes(mesh).value(), decided.values), cluster, decided.demands);
           }};
 }
 
@@ -297,7 +299,7 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided.values));
   plan.demands =
       passes::needed(decision.decided.demands, passes::shard(prepared, plan.mesh, seeds), plan.mesh, cluster);
-  planner::Candidate candidate = complete(prepared, plan.mesh, seeds, cluster, plan.demands);
+  planner::Candidate candidate = complete(request, prepared, plan.mesh, seeds, cluster, plan.demands);
   planner::recount(plan, cluster, candidate);
   if (!request.cluster.empty()) plan.machine = cluster;
   add_hints(plan, model, prepared, seeds);
@@ -360,7 +362,7 @@ Result<Built> decide(const Request& request) {
   TRY(Cluster cluster, cluster_for(request, mesh.devices()));
   if (request.cluster.empty() && given && given->machine) cluster = *given->machine;
   const Demands demands = given ? given->demands : Demands{};
-  planner::Candidate candidate = complete(prepared, mesh, seeds, cluster, demands);
+  planner::Candidate candidate = complete(request, prepared, mesh, seeds, cluster, demands);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.demands = demands;
   plan.reason = reason;

@@ -23,6 +23,8 @@ void add_choices(CLI::App& app, Request& request) {
   app.add_option("--ranks", request.ranks, "how many ranks; without --plan and --mesh the mesh is chosen")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--cluster", request.cluster, "the machine that the choice is made for (default: this one)");
+  app.add_flag("!--no-overlap", request.overlap,
+               "no collectives beside computation, whatever the machine can");
 }
 
 void add_cache_flag(CLI::App& app, Request& request) {

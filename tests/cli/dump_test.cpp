@@ -120,6 +120,18 @@ TEST_P(Golden, Dump) {
   if (std::getenv("SHARDC_BLESS") != nullptr) std::ofstream(path, std::ios::binary) << text;
   expect_same(text, read_file(path));
 }
+// A data parallel step on a machine that computes while it communicates: starts and waits.
+TEST(GoldenDump, Overlap) {
+  const std::string folder = SHARDC_SOURCE_DIR "/tests/golden/dump/";
+  const Words model = {example("mlp"), "--mesh", "data=2", "--cluster", folder + "overlap.yaml"};
+  const std::string path = folder + "overlap.spmd.expected", text = dump("spmd", "text", model);
+  if (std::getenv("SHARDC_BLESS") != nullptr) std::ofstream(path, std::ios::binary) << text;
+  expect_same(text, read_file(path));
+  EXPECT_THAT(text, HasSubstr("start)"));
+  EXPECT_THAT(dump("spmd", "text", model + Words{"--no-overlap"}), ::testing::Not(HasSubstr("start)")));
+  EXPECT_THAT(dump("cpp", "text", model), HasSubstr("shardc_wait(self, "));
+}
+
 INSTANTIATE_TEST_SUITE_P(Stages, Golden, ::testing::Values("spmd", "cpp"),
                          [](const auto& info) { return std::string(info.param); });
 

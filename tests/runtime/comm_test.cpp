@@ -35,6 +35,14 @@ class ThreadComms : public ::testing::TestWithParam<int> {
         on_threads(GetParam(), groups, [&](Comm& comm) { return (Conformance(comm, groups, 17).*suite)(); });
     for (const std::string& result : results) EXPECT_EQ(result, "");
   }
+  void check_in_two_steps(std::string (Conformance::*suite)()) {
+    const Groups groups(GetParam());
+    const auto results = on_threads(GetParam(), groups, [&](Comm& comm) {
+      InTwoSteps steps(comm);
+      return (Conformance(steps, groups, 29).*suite)();
+    });
+    for (const std::string& result : results) EXPECT_EQ(result, "");
+  }
 };
 
 TEST_P(ThreadComms, AllReduce) { check(&Conformance::all_reduce); }
@@ -46,6 +54,14 @@ TEST_P(ThreadComms, Halo) { check(&Conformance::halo); }
 TEST_P(ThreadComms, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST_P(ThreadComms, Rounding) { check(&Conformance::rounding); }
 TEST_P(ThreadComms, Large) { check(&Conformance::large); }
+TEST_P(ThreadComms, Several) { check(&Conformance::several); }
+
+TEST_P(ThreadComms, AllReduceInTwoSteps) { check_in_two_steps(&Conformance::all_reduce); }
+TEST_P(ThreadComms, AllGatherInTwoSteps) { check_in_two_steps(&Conformance::all_gather); }
+TEST_P(ThreadComms, ReduceScatterInTwoSteps) { check_in_two_steps(&Conformance::reduce_scatter); }
+TEST_P(ThreadComms, AllToAllInTwoSteps) { check_in_two_steps(&Conformance::all_to_all); }
+TEST_P(ThreadComms, RoundingInTwoSteps) { check_in_two_steps(&Conformance::rounding); }
+TEST_P(ThreadComms, LargeInTwoSteps) { check_in_two_steps(&Conformance::large); }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ThreadComms, ::testing::Values(1, 2, 3, 4, 7, 8));
 INSTANTIATE_TEST_SUITE_P(SlowRanks, ThreadComms, ::testing::Values(6));
@@ -93,6 +109,10 @@ TEST(ThreadCommsFailure, WakesEveryWaiter) {
       if (comm.rank() == 3) comm.receive(&value, 4, 5);
       if (comm.rank() == 4) comm.send(&value, 4, 5);
       if (comm.rank() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(40));
+      if (comm.rank() < 2) {  // begins, which waits for nobody
+        comm.all_reduce(kWorld, &value, 1, SHARDC_F32, SHARDC_SUM, comm.rank());
+        comm.wait(comm.rank());
+      }
       comm.all_reduce(kWorld, &value, 1, SHARDC_F32, SHARDC_SUM);
     } catch (const Aborted&) {
       ++aborted;

@@ -373,6 +373,58 @@ std::string Conformance::rounding() {
   return "";
 }
 
+// Each group has a sum and a gather open, while a barrier and sums of all ranks end at once. Sizes change
+// from round to round, tickets do not.
+std::string Conformance::several() {
+  const auto groups = static_cast<int>(groups_.table.size());
+  std::string problem;
+  for (std::int64_t round = 0; round < 40; ++round) {
+    const std::int64_t n = round % 4 == 3 ? 100003 : 1 + round * 97;
+    const auto tag = static_cast<int>(round % 7);
+    std::vector<Place> places;
+    std::vector<std::vector<std::int32_t>> sums, parts, gathered;
+    for (int g = 0; g < groups; ++g) {
+      places.push_back(place_of(groups_.table[static_cast<std::size_t>(g)], comm_.rank()));
+      sums.emplace_back(static_cast<std::size_t>(n));
+      parts.emplace_back(static_cast<std::size_t>(n));
+      gathered.emplace_back(static_cast<std::size_t>(n * places.back().count()));
+    }
+    for (int g = 0; g < groups; ++g) {
+      const auto at = static_cast<std::size_t>(g);
+      const Place& place = places[at];
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto k = static_cast<std::size_t>(i);
+        sums[at][k] = static_cast<std::int32_t>(
+            contribution(SHARDC_I32, place.member, place.count(), i, place.tag() + tag));
+        parts[at][k] = static_cast<std::int32_t>(mark(SHARDC_I32, place.member, i, place.tag() + tag));
+      }
+      delay();
+      comm_.all_reduce(g, sums[at].data(), n, SHARDC_I32, SHARDC_SUM, 2 * g);
+      comm_.all_gather(g, parts[at].data(), gathered[at].data(), {1, n, n * place.count(), 1}, SHARDC_I32,
+                       2 * g + 1);
+      std::int64_t ranks = 1;
+      comm_.all_reduce(kWorld, &ranks, 1, SHARDC_I64, SHARDC_SUM);
+      if (ranks != comm_.size() && problem.empty()) problem = "a sum beside others is wrong";
+    }
+    comm_.progress();
+    for (int ticket = round % 2 == 0 ? 0 : 2 * groups - 1; ticket >= 0 && ticket < 2 * groups;
+         ticket += round % 2 == 0 ? 1 : -1)
+      comm_.wait(ticket);
+    for (int g = 0; g < groups && problem.empty(); ++g) {
+      const auto at = static_cast<std::size_t>(g);
+      const Place& place = places[at];
+      for (std::int64_t i = 0; i < n * place.count() && problem.empty(); ++i) {
+        const auto k = static_cast<std::size_t>(i);
+        const double sum = i < n ? reduced(SHARDC_I32, SHARDC_SUM, place.count(), i, place.tag() + tag) : 0;
+        if (i < n && sums[at][k] != sum) problem = wrong("an open sum", SHARDC_I32, i, sums[at][k], sum);
+        const double part = mark(SHARDC_I32, i / n, i % n, place.tag() + tag);
+        if (gathered[at][k] != part) problem = wrong("an open gather", SHARDC_I32, i, gathered[at][k], part);
+      }
+    }
+  }
+  return problem;
+}
+
 std::string Conformance::large() {
   const Place place = place_of(groups_.table[0], comm_.rank());
   const std::int64_t n = 1200007 * static_cast<std::int64_t>(comm_.size());

@@ -16,6 +16,7 @@
 #include "passes/differentiate.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
+#include "passes/overlap.h"
 #include "passes/partition.h"
 #include "passes/simplify.h"
 #include "tests/support/jit_run.h"
@@ -195,6 +196,16 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
     return {};
   });
   if (fault.empty()) fault = compute("fuse", program);
+  if (!fault.empty()) return fault;
+  // Half of them with collectives beside computation, wherever there is any.
+  fault = guarded("overlap", [&]() -> std::string {
+    Cluster cluster = without_latency(mesh.devices());
+    cluster.device.launch = 0;
+    cluster.topology[0].overlap = sharded.values.size() % 2 == 0 ? 1 : 0;
+    program = passes::overlap(program, cluster);
+    return {};
+  });
+  if (fault.empty() && passes::holds_starts(program.graph)) fault = compute("overlap", program);
   if (!fault.empty()) return fault;
   fault = guarded("buffers", [&] {
     buffers = passes::assign_buffers(program);

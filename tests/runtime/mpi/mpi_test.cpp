@@ -21,6 +21,13 @@ void check(std::string (Conformance::*suite)()) {
   EXPECT_EQ((Conformance(*comm, groups, 23).*suite)(), "") << "on rank " << comm->rank();
 }
 
+void check_in_two_steps(std::string (Conformance::*suite)()) {
+  const Groups groups(mpi_job_size());
+  const auto comm = make_mpi_comm(groups.table);
+  InTwoSteps steps(*comm);
+  EXPECT_EQ((Conformance(steps, groups, 29).*suite)(), "") << "on rank " << comm->rank();
+}
+
 TEST(Mpi, AllReduce) { check(&Conformance::all_reduce); }
 TEST(Mpi, AllGather) { check(&Conformance::all_gather); }
 TEST(Mpi, ReduceScatter) { check(&Conformance::reduce_scatter); }
@@ -30,6 +37,14 @@ TEST(Mpi, Halo) { check(&Conformance::halo); }
 TEST(Mpi, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST(Mpi, Rounding) { check(&Conformance::rounding); }
 TEST(Mpi, Large) { check(&Conformance::large); }
+TEST(Mpi, Several) { check(&Conformance::several); }
+
+TEST(MpiInTwoSteps, AllReduce) { check_in_two_steps(&Conformance::all_reduce); }
+TEST(MpiInTwoSteps, AllGather) { check_in_two_steps(&Conformance::all_gather); }
+TEST(MpiInTwoSteps, ReduceScatter) { check_in_two_steps(&Conformance::reduce_scatter); }
+TEST(MpiInTwoSteps, AllToAll) { check_in_two_steps(&Conformance::all_to_all); }
+TEST(MpiInTwoSteps, Rounding) { check_in_two_steps(&Conformance::rounding); }
+TEST(MpiInTwoSteps, Large) { check_in_two_steps(&Conformance::large); }
 
 struct Mesh {
   int data, model;

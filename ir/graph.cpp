@@ -84,13 +84,6 @@ std::vector<std::vector<NodeId>> users(const Graph& graph) {
   return result;
 }
 
-NodeId wait_of(const Graph& graph, const Node& start) {
-  for (std::size_t n = 0; n < graph.nodes.size(); ++n)
-    if (std::holds_alternative<Wait>(graph.nodes[n].op) && graph.nodes[n].operands[0] == start.results[0])
-      return NodeId(n);
-  return {};
-}
-
 std::int64_t use_count(const Graph& graph, ValueId value) {
   std::int64_t count = 0;
   for (const Node& node : graph.nodes) count += std::count(node.operands.begin(), node.operands.end(), value);

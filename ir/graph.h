@@ -160,9 +160,6 @@ struct SpmdProgram {
   Graph graph;
 };
 
-// The Wait that ends a collective which is only started.
-NodeId wait_of(const Graph& graph, const Node& start);
-
 std::vector<NodeId> producers(const Graph& graph);           // per value; invalid for arguments
 std::vector<std::vector<NodeId>> users(const Graph& graph);  // per value, in order
 std::int64_t use_count(const Graph& graph, ValueId value);   // operands and outputs

@@ -483,7 +483,7 @@ links:
 constexpr std::string_view kMeasured = R"(cluster: measured
 device: {name: core, memory: 24GB, bandwidth: 15.2GB/s, flops: {f32: 8.89e+10, bf16: 1e+12}, efficiency: 0.9, memory_efficiency: 0.8, vector: 5.5e+10, row: 2ns, launch: 4us, dispatch: 30us, call: 409ns, ramp: {flops: 1e+09, bytes: 1MB, width: 11.5}, cache: {size: 450kB, bandwidth: 47.4GB/s}, host: {memory: 512GB, bandwidth: 25GB/s}}
 topology:
-  - {name: threads, size: 2, bandwidth: 3.49GB/s, latency: 639ns, start: 6.07us, cache: {size: 1.69MB, bandwidth: 10.3GB/s}, speeds: {all_reduce: 2.1, halo: 0.5}}
+  - {name: threads, size: 2, bandwidth: 3.49GB/s, latency: 639ns, start: 6.07us, cache: {size: 1.69MB, bandwidth: 10.3GB/s}, speeds: {all_reduce: 2.1, halo: 0.5}, overlap: 0.4}
   - {name: "a: b", size: 16, bandwidth: 123B/s, latency: 0s}
 )";
 
@@ -496,6 +496,7 @@ TEST(ClusterFile, RoundTrips) {
   EXPECT_EQ(c.device.host, (Host{512000000000, 25e9}));
   EXPECT_EQ(c.topology[0].cache, (Cache{1.69e6, 10.3e9}));
   EXPECT_EQ(c.topology[0].speeds.of, (std::array<double, 6>{2.1, 1, 1, 1, 1, 0.5}));
+  EXPECT_EQ(c.topology[0].overlap, 0.4);
   const Result<Cluster> again = parse_cluster(frontend::print(c), "c.yaml");
   ASSERT_TRUE(again) << render(again.error());
   EXPECT_EQ(again.value(), c);

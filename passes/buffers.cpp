@@ -240,8 +240,10 @@ class Planner {
       joined_[*started] = *to;
   }
 
+  // What is settled after others have joined it takes them along.
   std::size_t root_of(std::size_t value) const {
-    for (auto it = joined_.find(value); it != joined_.end(); it = joined_.find(value)) value = it->second;
+    for (auto it = joined_.find(value); it != joined_.end() && !settled_[value]; it = joined_.find(value))
+      value = it->second;
     return value;
   }
 
@@ -251,6 +253,7 @@ class Planner {
     for (std::size_t v = 0; v < graph_.values.size(); ++v) {
       if (settled_[v] || first_[v] == kNever) continue;
       const std::size_t root = root_of(v);
+      if (settled_[root]) continue;
       auto [it, fresh] = block_of.try_emplace(root, blocks.size());
       if (fresh) blocks.push_back({aligned(local_bytes(graph_.values[v])), first_[v], last_[v]});
       Block& block = blocks[it->second];
@@ -265,7 +268,9 @@ class Planner {
     plan_.bytes = place(blocks);
     for (std::size_t v = 0; v < graph_.values.size(); ++v) {
       if (settled_[v] || first_[v] == kNever) continue;
-      plan_.values[v] = {Storage::Kind::Arena, blocks[block_of.at(root_of(v))].offset, 0};
+      const std::size_t root = root_of(v);
+      plan_.values[v] = settled_[root] ? plan_.values[root]
+                                       : Storage{Storage::Kind::Arena, blocks[block_of.at(root)].offset, 0};
     }
     for (const auto& [n, b] : body_block) plan_.body_offset[n] = blocks[b].offset;
   }

@@ -180,6 +180,24 @@ TEST(OverlapBuffers, AreKeptFromStartToWait) {
   EXPECT_EQ(good.bytes, (2 * 64 * 64 + 3 * 32 * 64) * 4);  // s, t, and b, c, d
 }
 
+// The wait's result is made in the output's place, since the all-reduce works there: and so what is started.
+TEST(OverlapBuffers, WhatIsStartedFollowsItsResult) {
+  const auto program = parse_program(R"(mesh {a=2, b=2}
+graph g {
+  input %x: f32[8, 16]@[_, [a, b]]
+  input %w: f32[16, 8]@[[a, b], _]
+  %p: f32[i=8, j=8]@[_, _]{sum: a, b} = sum[k=16@[a, b]](%x[i, k] * %w[k, j])
+  %p.started: f32[8, 8]@[a, _]{sum: b} = reduce_scatter(%p, axes=[a], combine=sum, dim=0, start)
+  %p.scattered: f32[8, 8]@[a, _]{sum: b} = wait(%p.started, %p)
+  %y: f32[8, 8]@[a, _] = all_reduce(%p.scattered, axes=[b], combine=sum)
+  output y = %y
+}
+)");
+  ASSERT_TRUE(program) << render(program.error());
+  EXPECT_THAT(verify(program.value()), ::testing::IsEmpty());
+  EXPECT_THAT(verify(program.value(), passes::assign_buffers(program.value())), ::testing::IsEmpty());
+}
+
 // The verifier does not take the assignment's word: whatever is made between start and wait over what is
 // under way, or started elsewhere than where it is waited for, is found.
 TEST(OverlapBuffers, BrokenOnesAreFound) {

@@ -31,9 +31,8 @@
 namespace shardc::tools {
 namespace {
 
-planner::Candidate complete(const Request& request, const passes::Prepared& prepared, const Mesh& mesh,
-                            const passes::Seeds& seeds, Cluster cluster, const Demands& demands) {
-  Graph sharded = passes::shard(prepared, mesh, seeds);
+planner::Candidate complete(const Request& request, Graph sharded, const Mesh& mesh, Cluster cluster,
+                            const Demands& demands) {
   for (Level& level : cluster.topology)
     if (!request.overlap) level.overlap = 0;
   passes::LocalProgram local = passes::localize(sharded, mesh, cluster, demands);
@@ -207,8 +206,9 @@ planner::Subject subject_of(const Request& request, const Loaded& loaded, const 
           },
           [wishes, &request, &loaded, &cluster](const Mesh& mesh, planner::Decisions decided) {
             passes::follow(loaded.prepared.step, decided.values, decided.demands.divided);
-            return complete(request, loaded.prepared, mesh,
-                            decided_seeds(wishes(mesh).value(), decided.values), cluster, decided.demands);
+            const passes::Seeds seeds = decided_seeds(wishes(mesh).value(), decided.values);
+            return complete(request, passes::shard(loaded.prepared, mesh, seeds), mesh, cluster,
+                            decided.demands);
           }};
 }
 
@@ -297,9 +297,9 @@ Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster
   TRY(passes::Seeds seeds, wishes_for(request, model, prepared, plan.mesh));
   passes::follow(prepared.step, decision.decided.values, decision.decided.demands.divided);
   seeds = passes::condense(prepared, plan.mesh, decided_seeds(std::move(seeds), decision.decided.values));
-  plan.demands =
-      passes::needed(decision.decided.demands, passes::shard(prepared, plan.mesh, seeds), plan.mesh, cluster);
-  planner::Candidate candidate = complete(request, prepared, plan.mesh, seeds, cluster, plan.demands);
+  Graph sharded = passes::shard(prepared, plan.mesh, seeds);
+  plan.demands = passes::needed(decision.decided.demands, sharded, plan.mesh, cluster);
+  planner::Candidate candidate = complete(request, std::move(sharded), plan.mesh, cluster, plan.demands);
   planner::recount(plan, cluster, candidate);
   if (!request.cluster.empty()) plan.machine = cluster;
   add_hints(plan, model, prepared, seeds);
@@ -362,7 +362,8 @@ Result<Built> decide(const Request& request) {
   TRY(Cluster cluster, cluster_for(request, mesh.devices()));
   if (request.cluster.empty() && given && given->machine) cluster = *given->machine;
   const Demands demands = given ? given->demands : Demands{};
-  planner::Candidate candidate = complete(request, prepared, mesh, seeds, cluster, demands);
+  planner::Candidate candidate =
+      complete(request, passes::shard(prepared, mesh, seeds), mesh, cluster, demands);
   Plan plan = planner::plan_of(model.graph.name, cluster, candidate);
   plan.demands = demands;
   plan.reason = reason;

@@ -402,7 +402,9 @@ Work work_of(const Graph& graph, const Node& node) {
 }
 
 std::string describe_work(const Graph& graph, const Node& node) {
-  if (std::holds_alternative<Call>(node.op) || std::holds_alternative<Repeat>(node.op)) return {};
+  if (std::holds_alternative<Call>(node.op) || std::holds_alternative<Repeat>(node.op) ||
+      std::holds_alternative<Wait>(node.op))
+    return {};
   if (const auto* collective = std::get_if<Collective>(&node.op))
     return fmt::format("{} bytes",
                        payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]));

@@ -101,7 +101,7 @@ Work work_of(const Attention& attention, const std::vector<Type>& types, double 
 // Of a node of a local graph, but for repeats and collectives.
 Work work_of(const Graph& graph, const Node& node);
 // The same in words, as generated code counts it for its report: "480 flops, 192 bytes". Of a collective,
-// what the device hands to it; of a repeat, nothing.
+// what the device hands to it; of a repeat or a wait, nothing.
 std::string describe_work(const Graph& graph, const Node& node);
 
 // Seconds of one run of a node.

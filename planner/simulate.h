@@ -1,9 +1,8 @@
 // Runs a local program on the cluster model: when each node starts, how long it takes, what waits for what.
 // All devices run the same program on parts of the same size, so one of them stands for all.
 //
-//   in line    as the program says: loops and collectives one after another. What it starts and waits for
-//   later
-//              (passes/overlap.h) runs beside what stands between, by as much as the cluster's levels say
+//   in line    as the program says: loops and collectives one after another, but for what it starts and waits
+//              for later (passes/overlap.h): that runs beside what stands between, as far as levels allow
 //   overlap    a collective is begun where it stands and waited for where its result is read; collectives in
 //              flight share the levels that both use, each at an equal part of the bandwidth
 //

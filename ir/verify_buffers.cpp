@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "ir/verify.h"
 
 namespace shardc {
 namespace {
 
+constexpr int kArena = 0;  // a space
 constexpr std::size_t kNever = std::numeric_limits<std::size_t>::max();
 
 // A stretch of memory of one level: `space` tells the arena from the argument and output buffers.
@@ -44,10 +46,15 @@ class Level {
     if (plan_.values.size() != graph_.values.size()) return "a value has no storage";
     lifetimes();
     for (std::size_t v = 0; v < graph_.values.size(); ++v) regions_.push_back(region_of(v));
+    for (std::size_t v = 0; v < graph_.values.size(); ++v)
+      if (is_arg_[v] || in_turns_[v]) near_[region(v).space].push_back(v);
     std::int64_t most = 0;
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
+      for (ValueId v : graph_.nodes[n].results)
+        if (!in_turns_[*v]) near_[region(*v).space].push_back(*v);
       if (std::string fault = check_node(n); !fault.empty()) return graph_.name + ": " + fault;
       most = std::max(most, live_bytes(n));
+      std::erase_if(near_[kArena], [&](std::size_t v) { return !in_turns_[v] && last_[v] <= n; });
     }
     if (plan_.bytes < most)
       return fmt::format("{}: {} bytes of arena for {} live", graph_.name, plan_.bytes, most);
@@ -75,7 +82,7 @@ class Level {
     const std::int64_t bytes = local_bytes(graph_.values[v]);
     switch (at.kind) {
       case Storage::Kind::Arena:
-        return {0, at.offset, at.offset + bytes};
+        return {kArena, at.offset, at.offset + bytes};
       case Storage::Kind::Arg:
         return {1 + 2 * at.index, 0, bytes};
       case Storage::Kind::Output:
@@ -88,9 +95,8 @@ class Level {
   // Bytes of the arena in use while node `n` runs, as a lower bound for its size.
   std::int64_t live_bytes(std::size_t n) const {
     std::vector<std::pair<std::int64_t, std::int64_t>> parts;
-    for (std::size_t v = 0; v < graph_.values.size(); ++v)
-      if (made_[v] != kNever && live_at(v, n) && region(v).space == 0)
-        parts.emplace_back(region(v).from, region(v).to);
+    for (std::size_t v : near_.at(kArena))
+      if (made_[v] != kNever && live_at(v, n)) parts.emplace_back(region(v).from, region(v).to);
     std::sort(parts.begin(), parts.end());
     std::int64_t sum = 0, end = 0;
     for (const auto& [from, to] : parts) {
@@ -146,10 +152,11 @@ class Level {
       const std::size_t result = *node.results[r];
       const Region& here = region(result);
       if (here.from == here.to) continue;
-      if (here.space == 0 && (here.from < 0 || here.to > plan_.bytes || here.from % kBufferAlignment != 0))
+      if (here.space == kArena &&
+          (here.from < 0 || here.to > plan_.bytes || here.from % kBufferAlignment != 0))
         return fmt::format("{} lies at {}..{} of {}", graph_.values[result].name, here.from, here.to,
                            plan_.bytes);
-      for (std::size_t v = 0; v < graph_.values.size(); ++v) {
+      for (std::size_t v : near_.at(here.space)) {
         if (v == result || !live_at(v, n) || !region(v).meets(here)) continue;
         const Region& there = region(v);
         if (wait_[n].valid() && in_turns_[v] && graph_[wait_[n]].results[0] == ValueId(v)) continue;
@@ -167,9 +174,9 @@ class Level {
     if (repeat == nullptr) return {};
     const BufferPlan& body = plan_.bodies.at(n);
     const std::int64_t at = plan_.body_offset.at(n);
-    const Region arena{0, at, at + body.bytes};
+    const Region arena{kArena, at, at + body.bytes};
     if (arena.to > plan_.bytes) return "a body's arena is cut off";
-    for (std::size_t v = 0; v < graph_.values.size(); ++v)
+    for (std::size_t v : near_.at(kArena))
       if (live_at(v, n) && body.bytes > 0 && region(v).meets(arena) && region(v).from != region(v).to)
         return fmt::format("the arena of the repeat at node {} lies over {}", n, graph_.values[v].name);
     if (std::string fault = Level(*repeat->body, body).run(); !fault.empty()) return fault;
@@ -204,6 +211,8 @@ class Level {
   std::vector<std::size_t> made_, last_;
   std::vector<bool> used_, is_arg_, in_turns_;
   std::vector<Region> regions_;  // of every value
+  // By space, all values that may be live at the node that is looked at.
+  std::map<int, std::vector<std::size_t>> near_ = {{kArena, {}}};
 };
 
 }  // namespace

@@ -45,7 +45,8 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
     return trial;
   }
   const std::int64_t memory = cluster.device.memory;
-  Selection free = select(trial.formulation, 0, {.to_beat = to_beat});
+  trial.selector = std::make_shared<Selector>(trial.formulation, 0);
+  Selection free = trial.selector->ask(trial.formulation, {.to_beat = to_beat});
   trial.free_bound = trial.bound = free.bound;
   trial.short_of_memory = memory > 0 && !(free.found() && free.bytes <= memory);
   if (!trial.short_of_memory)
@@ -54,7 +55,8 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
     trial.selection.status = Selection::Status::Unknown;
   else {
     TRY(trial.formulation, formulate(subject.step, mesh, cluster, pins, true));
-    keep(trial, select(trial.formulation, memory, {.to_beat = to_beat}));
+    trial.selector = std::make_shared<Selector>(trial.formulation, memory);
+    keep(trial, trial.selector->ask(trial.formulation, {.to_beat = to_beat}));
   }
   return trial;
 }
@@ -89,6 +91,7 @@ class Searcher {
       static_cast<void>(tried);
     }
     ask_again();
+    for (Trial& trial : trials_) trial.selector.reset();
     sort();
     for (Trial& trial : trials_)
       if (programs_ < kMostPrograms && feasible(trial)) realise(trial);
@@ -159,15 +162,23 @@ class Searcher {
         trials_.push_back(std::move(trial).value());
         ++done;
       }
+      forget(kWorthAnother * least_seconds());
     }
     if (done == 0 && !errors.empty()) return errors;
     return Done{};
+  }
+
+  // Nothing more is asked about trials that cannot win.
+  void forget(double to_beat) {
+    for (Trial& trial : trials_)
+      if (trial.bound >= to_beat) trial.selector.reset();
   }
 
   // Trials that may hold something better are worked on more and more, the most promising ones first.
   void ask_again() {
     for (std::uint64_t work = 0; work < kAllWork;) {
       const double to_beat = kWorthAnother * least_seconds();
+      forget(to_beat);
       std::vector<std::size_t> open;
       for (std::size_t t = 0; t < trials_.size(); ++t)
         if (trials_[t].bound < to_beat && trials_[t].work < kMostWork) open.push_back(t);
@@ -177,7 +188,9 @@ class Searcher {
       if (open.empty()) return;
       std::vector<std::future<void>> running;
       for (const std::size_t t : open) {
-        work += trials_[t].work = std::min(kMoreWork * trials_[t].work, kMostWork);
+        const std::uint64_t before = trials_[t].work;
+        trials_[t].work = std::min(kMoreWork * before, kMostWork);
+        work += trials_[t].work - before;
         running.push_back(
             std::async(std::launch::async, [&, t] { ask(trials_[t], to_beat, open.size() == 1 ? 2 : 1); }));
       }
@@ -189,8 +202,8 @@ class Searcher {
   // microbatches, which were not tried there.
   void ask(Trial& trial, double to_beat, int threads) const {
     const std::int64_t memory = cluster_.device.memory;
-    Selection answer = select(trial.formulation, trial.short_of_memory ? memory : 0,
-                              {.to_beat = to_beat, .work = trial.work, .threads = threads});
+    Selection answer =
+        trial.selector->ask(trial.formulation, {.to_beat = to_beat, .work = trial.work, .threads = threads});
     const bool fits = memory == 0 || answer.bytes <= memory;
     const bool better = answer.found() && fits && answer.seconds() < trial.selection.seconds();
     if (!feasible(trial) || better)

@@ -57,6 +57,7 @@ struct Trial {
   double free_bound = 0;         // seconds; of choices that need not fit
   double bound = 0;              // of those that fit; infinity where there are none
   std::uint64_t work = Effort{}.work;
+  std::shared_ptr<Selector> selector;  // of choices that fit, while more may be asked
 };
 
 struct Decision {

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "planner/solve/solve.h"
-
 namespace shardc::planner {
 namespace {
 
@@ -86,20 +84,21 @@ std::string text_of(const Mesh& mesh, const Choice& choice) {
 
 }  // namespace
 
-Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort) {
-  const double units = units_per_second(formulation);
+Selector::Selector(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed)
+    : units_(units_per_second(formulation)), solving_(problem_of(formulation, units_, memory, fixed)) {}
+
+Selection Selector::ask(const Formulation& formulation, const Effort& effort) {
   solve::Options options{.seconds = kMostSeconds,
                          .work_limit = effort.work,
                          .exact_entries = kMostExact,
                          .threads = effort.threads,
                          .moves = 0.25};
-  if (effort.to_beat < kMostUnits / units) options.cutoff = in_units(effort.to_beat, units);
-  const solve::Solution solution =
-      solve::solve(problem_of(formulation, units, memory, effort.fixed), options);
+  if (effort.to_beat < kMostUnits / units_) options.cutoff = in_units(effort.to_beat, units_);
+  const solve::Solution solution = solving_.run(options);
   Selection selection;
   selection.work = solution.statistics.work;
   if (solution.status == solve::Status::Infeasible) return selection;
-  selection.bound = static_cast<double>(solution.bound) / units;
+  selection.bound = static_cast<double>(solution.bound) / units_;
   if (!solution.found()) {
     selection.status = Selection::Status::Unknown;
     return selection;
@@ -109,6 +108,11 @@ Selection select(const Formulation& formulation, std::int64_t memory, const Effo
   selection.choices = solution.assignment;
   evaluate(formulation, selection);
   return selection;
+}
+
+Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort,
+                 std::optional<Fixed> fixed) {
+  return Selector(formulation, memory, fixed).ask(formulation, effort);
 }
 
 std::vector<Alternative> alternatives(const Formulation& formulation, const Selection& selection,
@@ -122,7 +126,7 @@ std::vector<Alternative> alternatives(const Formulation& formulation, const Sele
     const bool chosen = static_cast<std::int32_t>(c) == selection.choices[v];
     all.push_back(
         {text_of(mesh, formulation.variables[v].choices[c]),
-         chosen ? selection : select(formulation, memory, {.fixed = Fixed{v, static_cast<std::int32_t>(c)}}),
+         chosen ? selection : select(formulation, memory, {}, Fixed{v, static_cast<std::int32_t>(c)}),
          chosen});
   }
   std::stable_sort(all.begin(), all.end(), [](const Alternative& a, const Alternative& b) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "planner/formulate.h"
+#include "planner/solve/solve.h"
 
 namespace shardc::planner {
 
@@ -31,13 +32,25 @@ using Fixed = std::pair<std::size_t, std::int32_t>;
 // How much is asked for.
 struct Effort {
   double to_beat = std::numeric_limits<double>::infinity();  // seconds: choices as slow as this are no use
-  std::uint64_t work = 60'000'000;                           // table entries looked at
-  std::optional<Fixed> fixed = {};
-  int threads = 1;  // 2 is faster, and finds the same
+  std::uint64_t work = 60'000'000;                           // table entries looked at, over all questions
+  int threads = 1;                                           // 2 is faster, and finds the same
 };
 
 // `memory` in bytes; 0: no limit. Deterministic.
-Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort = {});
+Selection select(const Formulation& formulation, std::int64_t memory, const Effort& effort = {},
+                 std::optional<Fixed> fixed = {});
+
+// The same, asked for again with more work, which goes on where the last answer ended. What is to be beaten
+// may fall from question to question, not rise.
+class Selector {
+ public:
+  Selector(const Formulation& formulation, std::int64_t memory, std::optional<Fixed> fixed = {});
+  Selection ask(const Formulation& formulation, const Effort& effort);  // the same formulation
+
+ private:
+  double units_;  // in a second
+  solve::Solving solving_;
+};
 
 // What the whole step would cost if a value lay otherwise, and all others followed as is best.
 struct Alternative {

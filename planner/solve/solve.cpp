@@ -26,7 +26,8 @@ constexpr double kWorthDropping = 0.08;          // of all strategies, that redu
 constexpr std::size_t kBranchEntries = 500'000;  // larger models are left to the moves
 constexpr double kStalled = 0.03;                // of the way to the target, in one round of the ascent
 constexpr int kStalledRounds = 2;
-constexpr int kRepairRounds = 4;  // of a start that does not fit, before a newer one is tried
+constexpr double kWorthCertifying = 0.02;  // of the way to the target, since the last time
+constexpr int kRepairRounds = 4;           // of a start that does not fit, before a newer one is tried
 
 // How good a choice is that may break things: feasible ones first.
 struct Rank {
@@ -42,12 +43,37 @@ Rank rank(const Network& network, const Choice& choice) {
   return {state.feasible(), state.feasible() ? state.cost() : state.fined_cost()};
 }
 
+double at_most(Wide cost) {
+  const auto near = static_cast<double>(cost);
+  return static_cast<Wide>(near) > cost ? std::nextafter(near, -kInfinity) : near;
+}
+
+// More than the bound of a problem that has a solution can be.
+double dearest(const Model& model) {
+  double most = model.constant;
+  const auto add = [&](const std::vector<double>& costs) {
+    double largest = -kInfinity;
+    for (const double cost : costs)
+      if (cost < kInfinity) largest = std::max(largest, cost);
+    most += largest;
+  };
+  for (const Variable& variable : model.variables) add(variable.cost);
+  for (const Pair& pair : model.pairs) add(pair.cost);
+  return most + 1e-6 * (std::abs(most) + 1);
+}
+
+}  // namespace
+
 class Solver {
  public:
-  Solver(const Problem& problem, const Options& options) : problem_(problem), options_(options) {}
-  Solution run();
+  explicit Solver(const Problem& problem) : problem_(problem) {}
+  Solution run(const Options& options);
 
  private:
+  void begin();
+  void work();
+  bool worth_certifying() const;
+  void certify();
   bool stopped() const;
   double elapsed() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
   bool closed() const { return (found_ && cost_ <= bound_) || (bounded_ && too_much(bound_)); }
@@ -69,13 +95,16 @@ class Solver {
   void note_bound(double bound);
   double target() const;
   std::uint64_t next_seed() { return random_bits(options_.seed, ++seeds_); }
-  Solution finish(bool infeasible);
+  Solution finish() const;
 
   using Clock = std::chrono::steady_clock;
-  const Clock::time_point start_ = Clock::now();
   const Problem& problem_;
-  const Options& options_;
-  Solution solution_;
+  Options options_;  // of this run
+  Clock::time_point start_;
+  Statistics statistics_;
+  bool begun_ = false, done_ = false, infeasible_ = false;
+  double most_ = 0;                // what the bound of a problem that has a solution cannot reach
+  double certified_ = -kInfinity;  // the ascent's bound when it was last certified
   bool found_ = false, bounded_ = false;
   Assignment assignment_;
   Wide cost_ = 0, bound_ = 0;
@@ -98,12 +127,7 @@ bool Solver::stopped() const {
 }
 
 bool Solver::exhausted() const {
-  return stopped() || (options_.work_limit > 0 && solution_.statistics.work >= options_.work_limit);
-}
-
-double at_most(Wide cost) {
-  const auto near = static_cast<double>(cost);
-  return static_cast<Wide>(near) > cost ? std::nextafter(near, -kInfinity) : near;
+  return stopped() || (options_.work_limit > 0 && statistics_.work >= options_.work_limit);
 }
 
 // What the bound is to reach.
@@ -184,7 +208,7 @@ void Solver::raise_bound(std::uint64_t work) {
 // One share of work on each thread. What the threads see of each other was fixed before the round.
 void Solver::round() {
   // While the ascent still rises, cases get every other round.
-  const bool ascending = !ascent_->settled() && (!branching_ || solution_.statistics.rounds % 2 == 0);
+  const bool ascending = !ascent_->settled() && (!branching_ || statistics_.rounds % 2 == 0);
   const std::uint64_t branched = branching_ ? branching_->work() : 0;
   const double bound = ascent_->best();
   const std::vector<double> prices = ascent_->best_prices();
@@ -211,8 +235,8 @@ void Solver::round() {
     first();
     other();
   }
-  ++solution_.statistics.rounds;
-  solution_.statistics.work +=
+  ++statistics_.rounds;
+  statistics_.work +=
       (local_ ? moves : 0) + (!ascending && branching_ ? branching_->work() - branched : round_work_);
   merge();
   if (branching_) {
@@ -295,66 +319,81 @@ void Solver::shrink() {
   assignment_ = expand(problem_, *model_, kept);  // without the strategies that the reductions replaced
 }
 
-Solution Solver::finish(bool infeasible) {
-  solution_.statistics.seconds = elapsed();
-  solution_.bound = bound_;
+Solution Solver::finish() const {
+  Solution solution{.bound = bound_, .statistics = statistics_};
   if (found_) {
-    solution_.status = cost_ <= bound_ ? Status::Optimal : Status::Feasible;
-    solution_.assignment = std::move(assignment_);
-    solution_.cost = cost_;
-  } else if (infeasible) {
-    solution_.status = Status::Infeasible;
+    solution.status = cost_ <= bound_ ? Status::Optimal : Status::Feasible;
+    solution.assignment = assignment_;
+    solution.cost = cost_;
+  } else if (infeasible_) {
+    solution.status = Status::Infeasible;
   }
-  return std::move(solution_);
+  return solution;
 }
 
-// More than the bound of a problem that has a solution can be.
-double dearest(const Model& model) {
-  double most = model.constant;
-  const auto add = [&](const std::vector<double>& costs) {
-    double largest = -kInfinity;
-    for (const double cost : costs)
-      if (cost < kInfinity) largest = std::max(largest, cost);
-    most += largest;
-  };
-  for (const Variable& variable : model.variables) add(variable.cost);
-  for (const Pair& pair : model.pairs) add(pair.cost);
-  return most + 1e-6 * (std::abs(most) + 1);
-}
-
-Solution Solver::run() {
+void Solver::begin() {
+  begun_ = true;
   Model model = reduce(problem_, [this] { return stopped(); });
-  if (!model.feasible) return finish(true);
-  solution_.statistics.variables = model.variables.size();
-  solution_.statistics.pairs = model.pairs.size();
-  solution_.statistics.times = model.capacity.size();
-  for (const Variable& variable : model.variables) solution_.statistics.strategies += variable.size();
-  const double most = dearest(model);
+  if (!model.feasible) {
+    done_ = infeasible_ = true;
+    return;
+  }
+  statistics_.variables = model.variables.size();
+  statistics_.pairs = model.pairs.size();
+  statistics_.times = model.capacity.size();
+  for (const Variable& variable : model.variables) statistics_.strategies += variable.size();
+  most_ = dearest(model);
   install(std::move(model));
-  double certified = -kInfinity;
-  bool done = solve_small();
-  const bool infeasible = done && !found_;
-  while (!done && !closed()) {
+  done_ = solve_small();
+  infeasible_ = done_ && !found_;
+}
+
+// A certificate takes as long as some passes.
+bool Solver::worth_certifying() const {
+  const double gained = ascent_->best() - certified_, left = target() - certified_;
+  return certified_ == -kInfinity || ascent_->best() >= target() ||
+         gained > (left < kInfinity ? kWorthCertifying * left : 1e-7 * std::abs(certified_));
+}
+
+void Solver::certify() {
+  certified_ = ascent_->best();
+  note_bound(ascent_->certified());
+}
+
+void Solver::work() {
+  while (!done_ && !closed()) {
     round();
     const Wide before_cost = cost_, before_bound = bound_;
-    if (certified == -kInfinity || ascent_->best() > certified + 1e-7 * std::abs(certified)) {
-      certified = ascent_->best();
-      note_bound(ascent_->certified());
+    if (worth_certifying()) certify();
+    if (before_cost != cost_ || before_bound != bound_ || statistics_.rounds == 1) report();
+    if (!found_ && static_cast<double>(bound_) > most_) {
+      done_ = infeasible_ = true;
+      return;
     }
-    if (before_cost != cost_ || before_bound != bound_ || solution_.statistics.rounds == 1) report();
-    if (!found_ && static_cast<double>(bound_) > most) return finish(true);
-    if (closed() || exhausted()) break;
+    if (closed()) break;
+    if (exhausted()) {
+      if (ascent_->best() > certified_) certify();
+      break;
+    }
     const Model* same = model_.get();
     shrink();
     if (model_.get() == same) continue;
-    certified = -kInfinity;
-    done = solve_small();
+    certified_ = -kInfinity;
+    done_ = solve_small();
   }
-  if (done || closed()) report();
-  return finish(infeasible);
+  if (done_ || closed()) report();
 }
 
-}  // namespace
+Solution Solver::run(const Options& options) {
+  CHECK(!options_.cutoff || (options.cutoff && *options.cutoff <= *options_.cutoff), "the cutoff has risen");
+  options_ = options;
+  start_ = Clock::now();
+  const double before = statistics_.seconds;
+  if (!begun_) begin();
+  if (!infeasible_) work();
+  statistics_.seconds = before + elapsed();
+  return finish();
+}
 
 double Solution::gap() const {
   if (!found()) return 1;
@@ -363,6 +402,14 @@ double Solution::gap() const {
   return std::min(1.0, difference / std::max(1.0, std::abs(static_cast<double>(cost))));
 }
 
-Solution solve(const Problem& problem, const Options& options) { return Solver(problem, options).run(); }
+Solution solve(const Problem& problem, const Options& options) { return Solver(problem).run(options); }
+
+Solving::Solving(Problem problem)
+    : problem_(std::make_unique<const Problem>(std::move(problem))),
+      solver_(std::make_unique<Solver>(*problem_)) {}
+Solving::Solving(Solving&&) noexcept = default;
+Solving& Solving::operator=(Solving&&) noexcept = default;
+Solving::~Solving() = default;
+Solution Solving::run(const Options& options) { return solver_->run(options); }
 
 }  // namespace shardc::planner::solve

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "planner/solve/model.h"
@@ -60,5 +61,22 @@ struct Solution {
 
 // `problem` must be valid (validate).
 Solution solve(const Problem& problem, const Options& options);
+
+class Solver;
+
+// The same in several runs, each of which goes on where the one before it ended: the work limit is for all of
+// them together, the time limit for each. From run to run the cutoff may fall, but not rise.
+class Solving {
+ public:
+  explicit Solving(Problem problem);  // valid
+  Solving(Solving&&) noexcept;
+  Solving& operator=(Solving&&) noexcept;
+  ~Solving();
+  Solution run(const Options& options);
+
+ private:
+  std::unique_ptr<const Problem> problem_;
+  std::unique_ptr<Solver> solver_;
+};
 
 }  // namespace shardc::planner::solve

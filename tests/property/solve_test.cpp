@@ -211,6 +211,59 @@ TEST(Solve, StopsAtACutoff) {
   EXPECT_LT(early, all / 2);
 }
 
+// In several runs: none starts anew, none forgets, and together they come as far as one.
+TEST(Solve, GoesOnWhereItEnded) {
+  int solved = 0;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE(seed);
+    const Problem problem = numbered(seed);
+    Solving solving(problem);
+    Solution last;
+    for (std::uint64_t work = 1'000; work < 100'000'000 && last.status != Status::Optimal; work *= 10) {
+      const Solution next =
+          solving.run({.seconds = 20, .work_limit = work, .seed = seed, .exact_entries = 0});
+      expect_sound(problem, next);
+      if (last.found()) {
+        ASSERT_TRUE(next.found());
+        EXPECT_LE(next.cost, last.cost);
+        EXPECT_GE(next.bound, last.bound);
+      }
+      EXPECT_GE(next.statistics.work, last.statistics.work);
+      last = next;
+      if (last.status == Status::Infeasible) break;
+    }
+    const Solution brute = solve_brute_force(problem);
+    EXPECT_EQ(last.status, brute.status);
+    if (brute.status != Status::Optimal) continue;
+    ++solved;
+    EXPECT_EQ(to_string(last.cost), to_string(brute.cost));
+  }
+  EXPECT_GT(solved, 30);
+}
+
+// Cutoffs that fall from run to run end each of them where one run with the last of them ends.
+TEST(Solve, GoesOnWithLowerCutoffs) {
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(100 + seed);
+    const Problem problem = planted_problem(random, {.nodes = 200, .edges = 500, .forbidden = 5});
+    Options options{.seconds = 60, .work_limit = 1, .seed = seed, .exact_entries = 0};
+    Solving solving(problem);
+    const Solution first = solving.run(options);
+    ASSERT_TRUE(first.found());
+    options.work_limit = 30'000'000;
+    options.cutoff = first.cost + 1;
+    const Solution second = solving.run(options);
+    expect_sound(problem, second);
+    EXPECT_LE(second.cost, first.cost);
+    EXPECT_GT(second.bound, first.bound);
+    options.cutoff = second.bound - second.bound / 100;
+    const Solution third = solving.run(options);  // that is known already
+    EXPECT_EQ(third.statistics.work, second.statistics.work);
+    EXPECT_EQ(to_string(third.bound), to_string(second.bound));
+  }
+}
+
 TEST(Solve, IsTheSameForASeedAndAWorkLimit) {
   Random random(7);
   const Problem problem = planted_problem(random, {.nodes = 200, .edges = 500, .forbidden = 5});

@@ -360,7 +360,7 @@ std::string to_string(const Variant& variant) {
                      variant.microbatches == 1 ? "" : "es", name_of(variant.recompute));
 }
 
-std::vector<Mesh> meshes_of(std::int64_t devices) {
+std::vector<Mesh> meshes_of(std::int64_t devices, int most_axes) {
   std::vector<Mesh> meshes;
   for (std::int64_t data = devices; data >= 1; --data) {
     if (devices % data != 0) continue;
@@ -368,6 +368,14 @@ std::vector<Mesh> meshes_of(std::int64_t devices) {
     if (data > 1) mesh.axes.push_back({"data", data});
     if (devices / data > 1) mesh.axes.push_back({"model", devices / data});
     meshes.push_back(std::move(mesh));
+  }
+  if (most_axes < 3) return meshes;
+  for (std::int64_t data = devices / 2; data > 1; --data) {
+    if (devices % data != 0) continue;
+    const std::int64_t rest = devices / data;
+    for (std::int64_t middle = rest / 2; middle > 1; --middle)
+      if (rest % middle == 0)
+        meshes.push_back({{{"data", data}, {"middle", middle}, {"model", rest / middle}}});
   }
   return meshes;
 }

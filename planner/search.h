@@ -70,8 +70,8 @@ struct Decision {
 // A diagnostic that is no mistake, with what is in the way, when nothing fits.
 Result<Decision> search(const Task& task, const Cluster& cluster);
 
-// The ways to lay devices out as two axes, outer and inner.
-std::vector<Mesh> meshes_of(std::int64_t devices);
+// The ways to lay devices out as at most two axes, outer and inner, or three.
+std::vector<Mesh> meshes_of(std::int64_t devices, int most_axes = 2);
 
 // A plan of a candidate: what its arguments are and what it costs.
 Plan plan_of(const std::string& model, const Cluster& cluster, const Candidate& candidate);

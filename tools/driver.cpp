@@ -245,7 +245,7 @@ void add_advice(const Request& request, const planner::Task& task, Cluster clust
   cluster.topology.back().size = ranks / inside;
   std::map<std::pair<std::int64_t, Recompute>, Loaded> loaded;
   const auto task_of = [&](const Cluster& other) {
-    planner::Task asked{task.model, task.variants, {}, planner::meshes_of(other.devices())};
+    planner::Task asked{task.model, task.variants, {}, planner::meshes_of(other.devices(), request.axes)};
     asked.subject = [&](const planner::Variant& v) -> Result<planner::Subject> {
       const std::pair key{v.microbatches, v.recompute};
       if (!loaded.contains(key)) {
@@ -270,7 +270,7 @@ void add_advice(const Request& request, const planner::Task& task, Cluster clust
 Result<Built> planned(const Request& request, Loaded own, const Cluster& cluster, std::int64_t ranks) {
   TRY(Origin origin, origin_for(request, own.model, {}, request.cluster.empty() ? nullptr : &cluster));
   std::map<std::size_t, Loaded> loaded;  // by variant
-  planner::Task task{own.model.graph.name, variants_of(own), {}, planner::meshes_of(ranks)};
+  planner::Task task{own.model.graph.name, variants_of(own), {}, planner::meshes_of(ranks, request.axes)};
   task.subject = [&](const planner::Variant& variant) -> Result<planner::Subject> {
     const auto v = static_cast<std::size_t>(std::find(task.variants.begin(), task.variants.end(), variant) -
                                             task.variants.begin());

@@ -28,6 +28,7 @@ struct Request {
   std::vector<std::string> pins;  // --pin: what the search is to keep, "NAME=[data, _]"
   std::int64_t ranks = 0;         // --ranks; 0: as --plan, --mesh, the model's hints or the cluster say,
   std::int64_t otherwise = 0;     // else this many; 0: one per core
+  int axes = 2;                   // --axes: of the meshes that are searched, at most
   bool overlap = true;            // --no-overlap: collectives begin and end where they stand
   bool gradients = false;         // also outputs gradients
   bool lenient = false;  // for a look: what the program breaks of `expect` and `explicit` is no error

@@ -78,6 +78,10 @@ Command add_plan(CLI::App& app) {
   app.add_option("--pin", f->request.pins, "search around this decision: NAME=[data, _] (may be repeated)")
       ->allow_extra_args(false)
       ->excludes("--plan", "--mesh");
+  app.add_option("--axes", f->request.axes,
+                 "of the meshes that are searched, at most; 3 takes longer (default: 2)")
+      ->check(CLI::Range(2, 3))
+      ->excludes("--plan", "--mesh");
   app.add_option("--explain", f->explain, "what each way to lay out this tensor would cost");
   app.add_option("--diff", f->diff, "compare with this plan file");
   return [f]() -> Result<int> {

@@ -338,6 +338,26 @@ TEST(Plan, SaysHowFarFromTheBestItIs) {
   EXPECT_NEAR(facts["solver"]["objective"], facts["step_seconds"], 0.1 * facts["step_seconds"].get<double>());
 }
 
+// Eight devices can share what has three dimensions of two only as three axes.
+TEST(Plan, SearchesMeshesOfThreeAxesIfAsked) {
+  const Scratch scratch;
+  const std::string model = scratch.write("rows.yaml",
+                                          "model: rows\ninputs:\n  x: f32[2, 2, 2, 4096]\ngraph:\n"
+                                          "  - y: cumsum(exp(sort(x, axis=3)), axis=3)\noutputs: [y]\n");
+  const auto facts_of = [&](const std::string& axes) {
+    const Finished run = shardc({"plan", model, "--ranks", "8", "--axes", axes, "-o",
+                                 scratch.file("plan.yaml"), "--json", scratch.file("facts")});
+    EXPECT_EQ(run.status, 0) << run;
+    return read_json(scratch.file("facts"));
+  };
+  const nlohmann::json two = facts_of("2"), three = facts_of("3");
+  EXPECT_EQ(two["mesh"].size(), 2U);
+  EXPECT_EQ(three["mesh"].size(), 3U);
+  EXPECT_LT(three["step_seconds"], 0.6 * two["step_seconds"].get<double>());
+  const Finished check = shardc({"check", model, "--plan", scratch.file("plan.yaml")});
+  EXPECT_EQ(check.status, 0) << check;
+}
+
 // Less memory: another way to run the step, and still the same numbers.
 TEST(Plan, RecomputesAndCutsTheBatchWhereMemoryLimits) {
   const Scratch scratch;

@@ -47,9 +47,9 @@ class Adviser {
 
  private:
   bool fits(const Task& task, const Subject& subject, const Mesh& mesh, const Cluster& cluster) {
-    const Result<Pins> pins = subject.pins(mesh);
-    if (!pins) return false;
-    const Result<Formulation> formulation = formulate(subject.step, mesh, cluster, pins.value(), true);
+    const Result<Wishes> wishes = subject.wishes(mesh);
+    if (!wishes) return false;
+    const Result<Formulation> formulation = formulate(subject.step, mesh, cluster, wishes.value(), true);
     if (!formulation) return false;
     const std::int64_t memory = cluster.device.memory, least = least_need(formulation.value()).bytes;
     least_ = least_ == 0 ? least : std::min(least_, least);

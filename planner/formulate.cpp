@@ -42,8 +42,9 @@ std::vector<Axes> renamed(std::vector<Axes> dims, const std::vector<AxisRef>& re
 
 class Formulator {
  public:
-  Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins, bool count_copies)
-      : mesh_(mesh), cluster_(cluster), pins_(pins), reading_(read_step(step)) {
+  Formulator(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Wishes& wishes,
+             bool count_copies)
+      : mesh_(mesh), cluster_(cluster), pins_(wishes.pins), alike_(wishes.alike), reading_(read_step(step)) {
     out_.counts_copies = count_copies;
   }
 
@@ -61,6 +62,7 @@ class Formulator {
     for (const Transfer& transfer : reading_.transfers) add_transfer(transfer);
     for (std::size_t s = 0; s < reading_.sites.size(); ++s)
       add_site(reading_.sites[s], std::move(strategies_[s]));
+    for (const std::vector<std::string>& names : alike_) lay_alike(names);
     if (pins_.empty()) break_symmetry();
     for (auto& [pair, seconds] : couplings_)
       out_.couplings.push_back({pair.first, pair.second, std::move(seconds)});
@@ -296,6 +298,38 @@ class Formulator {
     return ids;
   }
 
+  // The first value of each rank leads, the others of that rank follow it.
+  void lay_alike(const std::vector<std::string>& names) {
+    std::map<std::size_t, std::size_t> first;  // by rank, a cell
+    for (std::size_t cell = 0; cell < reading_.cells.size(); ++cell) {
+      const Value& value = *reading_.cells[cell].value;
+      if (std::find(names.begin(), names.end(), value.name) == names.end()) continue;
+      const auto [leader, fresh] = first.emplace(value.type.rank(), cell);
+      if (!fresh && variable_of_[leader->second] != variable_of_[cell]) follow(leader->second, cell);
+    }
+  }
+
+  void follow(std::size_t leader, std::size_t cell) {
+    const auto layouts = [&](std::size_t c) {
+      std::vector<std::vector<Axes>> all;
+      for (const Choice& choice : out_.variables[variable_of_[c]].choices) {
+        all.emplace_back(leading_of(c));
+        all.back().insert(all.back().end(), choice.dims.begin(), choice.dims.end());
+      }
+      return all;
+    };
+    const bool straight = variable_of_[leader] < variable_of_[cell];
+    const auto rows = layouts(straight ? leader : cell), columns = layouts(straight ? cell : leader);
+    const bool possible = std::any_of(rows.begin(), rows.end(), [&](const std::vector<Axes>& row) {
+      return std::find(columns.begin(), columns.end(), row) != columns.end();
+    });
+    if (!possible) return;  // pins say otherwise
+    std::vector<double>& seconds = coupling(variable_of_[leader], variable_of_[cell]);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (std::size_t j = 0; j < columns.size(); ++j)
+        if (rows[i] != columns[j]) seconds[i * columns.size() + j] = std::numeric_limits<double>::infinity();
+  }
+
   std::vector<double>& coupling(std::size_t a, std::size_t b) {
     const auto [low, high] = std::minmax(a, b);
     std::vector<double>& seconds = couplings_[{low, high}];
@@ -473,6 +507,7 @@ class Formulator {
   const Mesh& mesh_;
   const Cluster& cluster_;
   const Pins& pins_;
+  const std::vector<std::vector<std::string>>& alike_;
   const Reading reading_;
   Formulation out_;
   std::map<std::pair<std::string, std::int64_t>, std::unique_ptr<Layouts>> layouts_;  // by type and copies
@@ -487,9 +522,9 @@ class Formulator {
 
 }  // namespace
 
-Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins,
-                              bool count_copies) {
-  return Formulator(step, mesh, cluster, pins, count_copies).run();
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster,
+                              const Wishes& wishes, bool count_copies) {
+  return Formulator(step, mesh, cluster, wishes, count_copies).run();
 }
 
 Need least_need(const Formulation& formulation) {

@@ -35,6 +35,12 @@ namespace shardc::planner {
 // What the user wants kept: closed dimensions as they are, open ones extended; by value name.
 using Pins = std::map<std::string, Sharding, std::less<>>;
 
+// What the search has to respect.
+struct Wishes {
+  Pins pins;
+  std::vector<std::vector<std::string>> alike = {};  // values of these names, of one rank, lie alike
+};
+
 struct Choice {
   std::vector<Axes> dims;  // a layout; of a node, the axes of each factor
   Axes partial = {};       // of a value: it waits as sums over these for its reader
@@ -73,9 +79,10 @@ struct Formulation {
   bool values_only = false;  // nodes are left out: values alone need more than a device has
 };
 
-// `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin.
-Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster, const Pins& pins,
-                              bool count_copies = false);
+// `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin. Pins stand above what
+// is to lie alike.
+Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster,
+                              const Wishes& wishes, bool count_copies = false);
 
 // What must be alive together, whatever is chosen: the fullest point if every value lies as thinly as it can.
 struct Need {

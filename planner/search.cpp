@@ -36,8 +36,8 @@ void keep(Trial& trial, Selection selection) {
 
 Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluster& cluster, const Mesh& mesh,
                        double to_beat) {
-  TRY(const Pins pins, subject.pins(mesh));
-  TRY(Formulation formulation, formulate(subject.step, mesh, cluster, pins));
+  TRY(const Wishes wishes, subject.wishes(mesh));
+  TRY(Formulation formulation, formulate(subject.step, mesh, cluster, wishes));
   Trial trial{variant, mesh, std::move(formulation)};
   if (trial.formulation.values_only) {
     trial.short_of_memory = true;
@@ -54,7 +54,7 @@ Result<Trial> trial_on(const Subject& subject, std::size_t variant, const Cluste
   else if (free.bound >= to_beat)
     trial.selection.status = Selection::Status::Unknown;
   else {
-    TRY(trial.formulation, formulate(subject.step, mesh, cluster, pins, true));
+    TRY(trial.formulation, formulate(subject.step, mesh, cluster, wishes, true));
     trial.selector = std::make_shared<Selector>(trial.formulation, memory);
     keep(trial, trial.selector->ask(trial.formulation, {.to_beat = to_beat}));
   }
@@ -108,8 +108,8 @@ class Searcher {
   std::vector<Mesh> different_ones() const {
     std::vector<Mesh> meshes;
     for (const Mesh& mesh : task_.meshes) {
-      const Result<Pins> pins = subjects_.at(0).pins(mesh);
-      const bool named = !pins || !pins.value().empty();
+      const Result<Wishes> wishes = subjects_.at(0).wishes(mesh);
+      const bool named = !wishes || !wishes.value().pins.empty();
       const bool known = std::any_of(meshes.begin(), meshes.end(),
                                      [&](const Mesh& other) { return equivalent(mesh, other, cluster_); });
       if (named || !known) meshes.push_back(mesh);
@@ -281,7 +281,7 @@ class Searcher {
         limit += (too_much - limit) / 2;
       } else if (!trial.formulation.counts_copies) {
         trial.formulation =
-            formulate(subject.step, trial.mesh, cluster_, subject.pins(trial.mesh).value(), true).value();
+            formulate(subject.step, trial.mesh, cluster_, subject.wishes(trial.mesh).value(), true).value();
       } else {
         too_much = std::min(limit, selection.bytes);
         limit = std::max(too_much - (need - memory), (enough + too_much) / 2);

@@ -36,7 +36,7 @@ struct Candidate {
 // One variant of a model's step.
 struct Subject {
   Graph step;                                                                // of one device, fused
-  std::function<Result<Pins>(const Mesh&)> pins;                             // what the user wants kept
+  std::function<Result<Wishes>(const Mesh&)> wishes;                         // what the user wants kept
   std::function<Candidate(const Mesh&, const Decisions& decided)> complete;  // to a program
 };
 

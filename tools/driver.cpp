@@ -200,9 +200,9 @@ planner::Subject subject_of(const Request& request, const Loaded& loaded, const 
     return wishes_for(request, loaded.model, loaded.prepared, mesh);
   };
   return {passes::fused_step(loaded.prepared),
-          [wishes](const Mesh& mesh) -> Result<planner::Pins> {
+          [wishes](const Mesh& mesh) -> Result<planner::Wishes> {
             TRY(const passes::Seeds seeds, wishes(mesh));
-            return pins_of(seeds);
+            return planner::Wishes{pins_of(seeds), seeds.constraints.alike};
           },
           [wishes, &request, &loaded, &cluster](const Mesh& mesh, planner::Decisions decided) {
             passes::follow(loaded.prepared.step, decided.values, decided.demands.divided);

@@ -161,7 +161,7 @@ TEST(Formulations, SumsWaitForTheReaderThatAddsThemUp) {
       b.output({"first", first});
       pins["first"] = pins["y"];
     }
-    const Formulation f = planner::formulate(b.finish(), mesh, cluster, pins).value();
+    const Formulation f = planner::formulate(b.finish(), mesh, cluster, {pins}).value();
     return planner::select(f, 0).reshard_seconds;
   };
   const double one =
@@ -305,8 +305,8 @@ class Choices : public ::testing::Test {
  protected:
   Choices() : model_(prepared("mlp.yaml", "")), step_(passes::fused_step(model_)) {}
 
-  Formulation on(const Mesh& mesh, const planner::Pins& pins = {}) const {
-    return planner::formulate(step_, mesh, nodes(mesh.devices()), pins).value();
+  Formulation on(const Mesh& mesh, const planner::Wishes& wishes = {}) const {
+    return planner::formulate(step_, mesh, nodes(mesh.devices()), wishes).value();
   }
 
   passes::Prepared model_;
@@ -394,16 +394,34 @@ TEST_F(Choices, KeepPins) {
   const std::size_t rank = step_[step_.args[0].value].type.rank();
   Sharding pin = Sharding::replicated_of(rank);
   pin.dims[rank - 1].axes = {whole(mesh, AxisId(1))};
-  const Formulation closed = on(mesh, {{name, pin}});
+  const Formulation closed = on(mesh, {{{name, pin}}});
   EXPECT_EQ(planner::decisions_of(closed, planner::select(closed, 0).choices).values.at(name), pin);
   for (DimSharding& dim : pin.dims) dim.open = true;
-  const Formulation open = on(mesh, {{name, pin}});
+  const Formulation open = on(mesh, {{{name, pin}}});
   const Axes axes =
       planner::decisions_of(open, planner::select(open, 0).choices).values.at(name).dims[rank - 1].axes;
   ASSERT_FALSE(axes.empty());
   EXPECT_EQ(axes.front(), whole(mesh, AxisId(1)));
   pin.dims[rank - 1].axes = {AxisRef{AxisId(1), 2, 2}};  // parts of axes are not searched
-  EXPECT_FALSE(static_cast<bool>(planner::formulate(step_, mesh, nodes(8), {{name, pin}})));
+  EXPECT_FALSE(static_cast<bool>(planner::formulate(step_, mesh, nodes(8), {{{name, pin}}})));
+}
+
+TEST_F(Choices, LieAlikeIfDemanded) {
+  const Mesh mesh = mesh_of("a=2,b=4");
+  const auto chosen = [&](const planner::Wishes& wishes) {
+    const Formulation formulation = on(mesh, wishes);
+    const Selection selection = planner::select(formulation, 0);
+    EXPECT_TRUE(selection.found());
+    return std::pair(planner::decisions_of(formulation, selection.choices).values, selection.seconds());
+  };
+  const Sharding columns = sharding_of({{}, {whole(mesh, AxisId(1))}});
+  const auto [free, least] = chosen({{{"w1", columns}}});
+  EXPECT_NE(free.at("w2"), columns);
+  const auto [alike, seconds] = chosen({{{"w1", columns}}, {{"w1", "w2"}}});
+  EXPECT_EQ(alike.at("w2"), columns);
+  EXPECT_GT(seconds, least);
+  const planner::Pins both = {{"w1", columns}, {"w2", sharding_of({{}, {}})}};  // pins stand above
+  EXPECT_EQ(chosen({both, {{"w1", "w2"}}}).first, chosen({both}).first);
 }
 
 }  // namespace

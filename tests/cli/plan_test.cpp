@@ -373,8 +373,9 @@ TEST(Plan, RecomputesAndCutsTheBatchWhereMemoryLimits) {
   const Finished run =
       shardc(Words{"run", "--plan", plan, "--steps", "1", "--json", scratch.file("run.json")} + model);
   EXPECT_EQ(run.status, 0) << run;
-  for (const auto& bytes :
-       nlohmann::json::parse(read_file(scratch.file("run.json")))["peak_bytes_per_rank"]) {
+  const nlohmann::json facts = read_json(scratch.file("run.json"));
+  EXPECT_EQ(facts["peak_bytes_per_rank"].size(), 4U);
+  for (const auto& bytes : facts["peak_bytes_per_rank"]) {
     EXPECT_LE(bytes, 550'000);
     EXPECT_THAT(text, HasSubstr("peak_bytes_per_device: " + bytes.dump()));
   }

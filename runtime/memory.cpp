@@ -82,9 +82,11 @@ Reserve::Reserve(std::int64_t bytes, int helpers) {
   }
 }
 
-Reserve::~Reserve() {
+void Reserve::close() {
+  const std::lock_guard lock(mutex_);
   stop();
   if (given_ < bytes_) munmap(begin_ + given_, bytes_ - given_);
+  bytes_ = given_;
 }
 
 void Reserve::stop() {
@@ -95,9 +97,9 @@ void Reserve::stop() {
 
 Memory Reserve::take(std::int64_t bytes) {
   const std::size_t size = whole_pages(static_cast<std::size_t>(bytes));
-  if (size < kMapped) return allocate(bytes);
   const std::lock_guard lock(mutex_);
-  if (size > bytes_ - given_) return allocate(bytes);
+  stop();  // they write zeros into what they touch
+  if (size < kMapped || size > bytes_ - given_) return allocate(bytes);
   char* const start = begin_ + given_;
   given_ += size;
   return Memory(start, Unmap{size});

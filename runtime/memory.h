@@ -30,29 +30,29 @@ bool take_pages(char* begin, std::int64_t bytes);
 bool memory_is_near();
 
 // Memory that nobody has asked for yet. While the program that will fill it is still being made, helpers, on
-// cores that have nothing else to do, take its pages from the system, first to last.
+// cores that have nothing else to do, take its pages from the system, first to last, until somebody does ask.
 //
 //   Reserve reserve(bytes_of_parameters, usable_cores() - 1);
 //   compile();
-//   reserve.stop();
 //   Memory w = reserve.take(bytes);
 class Reserve {
  public:
   Reserve(std::int64_t bytes, int helpers);  // nothing at all where the system has not so much
-  ~Reserve();                                // what was not taken goes back
+  ~Reserve() { close(); }
   Reserve(const Reserve&) = delete;
   Reserve& operator=(const Reserve&) = delete;
 
-  void stop();                       // no more pages ahead; returns when the helpers have gone home
   Memory take(std::int64_t bytes);   // the next of it, or what allocate() gives; from any thread
+  void close();                      // what was not taken goes back to the system
   std::int64_t bytes_ready() const;  // whose pages were taken
 
  private:
   void work();
+  void stop();  // returns when the helpers have gone home
 
   char* begin_ = nullptr;
   std::size_t bytes_ = 0, given_ = 0;  // multiples of a page
-  std::mutex mutex_;                   // of given_
+  std::mutex mutex_;                   // of given_ and helpers_, once they are at work
   std::atomic<std::size_t> next_{0};   // where pages are taken next
   std::atomic<std::size_t> taken_{0};
   std::atomic<bool> stopped_{false};

@@ -174,7 +174,7 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int thr
     local.rank.comm->all_gather(kWorld, &local.bytes, all.data(), {1, 1, ranks, 1}, SHARDC_I64);
     if (&local == locals.front().get()) peak_bytes = all;
   });
-  if (reserve != nullptr) reserve->stop();  // from now on there is something better to do
+  if (reserve != nullptr) reserve->close();
   draw();
 }
 

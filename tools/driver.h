@@ -32,8 +32,8 @@ struct Request {
   bool overlap = true;            // --no-overlap: collectives begin and end where they stand
   bool gradients = false;         // also outputs gradients
   bool lenient = false;  // for a look: what the program breaks of `expect` and `explicit` is no error
-  std::function<void(const Graph& step)>
-      loaded;  // called once the model is known to be right, before all else
+  // Called once the model is known to be right, before all else.
+  std::function<void(const Graph& step)> loaded;
   Compilation compile;
 };
 

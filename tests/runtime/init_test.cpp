@@ -115,6 +115,8 @@ TEST(Reserve, GivesWhatItHasAndThenFreshMemory) {
       std::memset(taken.back().get(), 1, static_cast<std::size_t>(bytes));
     }
     EXPECT_EQ(taken[2].get() - taken[0].get(), (std::int64_t{1} << 20) + 4096);  // the next of the same piece
+    reserve.close();
+    EXPECT_NE(reserve.take(4096), nullptr);
   }
   for (const Memory& memory : taken) EXPECT_EQ(memory.get()[99], 1);  // outlives the reserve
 }

@@ -13,13 +13,13 @@
 #include <map>
 #include <mutex>
 
-#include "runtime/barrier.h"
 #include "runtime/blocks.h"
 #include "runtime/comm.h"
 #include "runtime/crew.h"
 #include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/reduce.h"
+#include "runtime/rollcall.h"
 #include "runtime/started.h"
 
 namespace shardc::runtime {
@@ -34,12 +34,11 @@ constexpr std::size_t kMostSlots = 16;   // members who each read all contributi
 
 // The ranks of one group that talk to each other.
 struct Circle {
-  Circle(std::vector<int> members, int spins)
+  Circle(std::vector<int> members, bool crowded)
       : ranks(std::move(members)),
-        barrier(static_cast<int>(ranks.size()), spins),
-        input{std::vector<const void*>(ranks.size()), std::vector<const void*>(ranks.size())},
-        slots(2 * ranks.size()),
-        spins(spins) {}
+        spins(crowded ? kSpinsWhenCrowded : kSpins),
+        roll(ranks.size(), spins, crowded),
+        slots(2 * ranks.size()) {}
 
   Started& started(int ticket) {
     const std::lock_guard lock(mutex);
@@ -50,21 +49,20 @@ struct Circle {
   }
 
   void break_up() {
-    barrier.break_up();
+    roll.break_up();
     const std::lock_guard lock(mutex);
     broken = true;
     for (auto& [_, one] : open) one->break_up();
   }
 
   const std::vector<int> ranks;  // in member order
-  Barrier barrier;
-  std::array<std::vector<const void*>, 2> input;  // what each member published, in even and odd calls
+  const int spins;
+  RollCall roll;
   struct alignas(64) Slot {
     std::array<std::byte, kSlot> bytes;
   };
   std::vector<Slot> slots;
 
-  const int spins;
   std::mutex mutex;                              // of what follows
   std::map<int, std::unique_ptr<Started>> open;  // by ticket
   bool broken = false;
@@ -74,7 +72,12 @@ struct Seat {
   std::shared_ptr<Circle> circle;
   std::size_t member = 0;
   std::size_t calls = 0;             // the same for all members, who make the same calls
+  std::vector<const void*> inputs;   // what all members showed in this call
   std::map<int, Started::Use> uses;  // by ticket
+
+  void meet() const {
+    if (!circle->roll.wait(member)) throw Aborted();
+  }
 };
 
 // Between the beginning of a collective and its wait.
@@ -89,29 +92,27 @@ struct Open {
 class Published {
  public:
   // All members say the same number of bytes.
-  Published(Seat& seat, const void* in, std::int64_t bytes)
-      : circle_(*seat.circle), parity_(seat.calls++ % 2), copied_(bytes <= kSlot) {
+  Published(Seat& seat, const void* in, std::int64_t bytes) : seat_(seat), copied_(bytes <= kSlot) {
+    Circle& circle = *seat.circle;
+    const std::size_t parity = seat.calls++ % 2;
     if (copied_) {
-      std::byte* const slot = circle_.slots[2 * seat.member + parity_].bytes.data();
+      std::byte* const slot = circle.slots[2 * seat.member + parity].bytes.data();
       if (bytes > 0) std::memcpy(slot, in, static_cast<std::size_t>(bytes));
       in = slot;
     }
-    circle_.input[parity_][seat.member] = in;
-    meet();
+    circle.roll.shown(seat.member, parity) = in;
+    seat.meet();
+    for (std::size_t m = 0; m < seat.inputs.size(); ++m) seat.inputs[m] = circle.roll.shown(m, parity);
   }
-  const std::vector<const void*>& inputs() const { return circle_.input[parity_]; }
+  const std::vector<const void*>& inputs() const { return seat_.inputs; }
   bool copied() const { return copied_; }
-  void meet() {
-    if (!circle_.barrier.wait()) throw Aborted();
-  }
   // Nobody needs `in` any more.
   void end() {
-    if (!copied_) meet();
+    if (!copied_) seat_.meet();
   }
 
  private:
-  Circle& circle_;
-  const std::size_t parity_;
+  Seat& seat_;
   const bool copied_;
 };
 
@@ -134,9 +135,7 @@ class ThreadComm final : public Comm {
   ThreadComm(int rank, int size, std::shared_ptr<Team> team, std::vector<Seat> seats)
       : Comm(rank, size), team_(std::move(team)), seats_(std::move(seats)) {}
 
-  void barrier() override {
-    if (!seats_.back().circle->barrier.wait()) throw Aborted();
-  }
+  void barrier() override { seats_.back().meet(); }
 
   void all_reduce(int group, void* data, std::int64_t count, int dtype, int how, int ticket) override {
     Seat& seat = seat_of(group);
@@ -337,26 +336,27 @@ class ThreadComm final : public Comm {
 };
 
 // Seats every rank in its circle of the group.
-void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_group& group, int spins) {
+void seat_group(Team& team, std::vector<std::vector<Seat>>& seats, const shardc_group& group, bool crowded) {
   for (std::size_t rank = 0; rank < seats.size(); ++rank) {
     const std::vector<int> members = members_of(group, static_cast<int>(rank));
     if (*std::min_element(members.begin(), members.end()) != static_cast<int>(rank)) continue;
-    auto circle = std::make_shared<Circle>(members, spins);
+    auto circle = std::make_shared<Circle>(members, crowded);
     team.circles.push_back(circle);
     for (std::size_t m = 0; m < members.size(); ++m)
-      seats.at(static_cast<std::size_t>(members[m])).push_back({circle, m, 0});
+      seats.at(static_cast<std::size_t>(members[m]))
+          .push_back({circle, m, 0, std::vector<const void*>(members.size()), {}});
   }
 }
 
 }  // namespace
 
 std::vector<std::unique_ptr<Comm>> make_thread_comms(int ranks, std::span<const shardc_group> groups) {
-  const int spins = ranks > usable_cores() ? kSpinsWhenCrowded : kSpins;
+  const bool crowded = ranks > usable_cores();
   auto team = std::make_shared<Team>(ranks);
   std::vector<std::vector<Seat>> seats(static_cast<std::size_t>(ranks));
-  for (const shardc_group& group : groups) seat_group(*team, seats, group, spins);
+  for (const shardc_group& group : groups) seat_group(*team, seats, group, crowded);
   const shardc_axis all{1, ranks};
-  seat_group(*team, seats, {1, &all}, spins);
+  seat_group(*team, seats, {1, &all}, crowded);
   std::vector<std::unique_ptr<Comm>> comms;
   for (int rank = 0; rank < ranks; ++rank)
     comms.push_back(

@@ -9,11 +9,8 @@
 #include <stdexcept>
 
 namespace shardc::runtime {
-namespace {
-
 // On a busy machine a thread is mostly woken on the core of the one that wakes it, and there the two would
-// take turns, at 5 us each, whenever they meet. Where there are other cores it leaves that one; it is not
-// bound to any.
+// take turns, at 5 us each and more, whenever they meet.
 void leave_core(int core) {
   cpu_set_t usable, others;
   if (core < 0 || sched_getcpu() != core || sched_getaffinity(0, sizeof usable, &usable) != 0) return;
@@ -22,8 +19,6 @@ void leave_core(int core) {
   if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
   sched_setaffinity(0, sizeof usable, &usable);
 }
-
-}  // namespace
 
 int usable_cores() {
   cpu_set_t cores;

@@ -17,6 +17,10 @@ int usable_cores();  // on which this process may run: at least 1
 // otherwise beside busy processes. Only Linux from 6.12 on listens.
 void take_short_turns();
 
+// Moves the calling thread off this core, where a thread that it works with wants to run, if there are
+// others. It is not bound to any.
+void leave_core(int core);
+
 class Crew {
  public:
   // Members wait for the next job while the caller prints or reads files: mostly not worth spinning for.

@@ -22,6 +22,14 @@ float draw(std::uint64_t key, std::uint64_t counter, double scale) {
 
 constexpr std::int64_t kPoints = 8, kBlock = 512;
 
+// Several vectors side by side: the steps of a polynomial wait for each other, those of several do not.
+constexpr int kWide = 4;
+constexpr std::int64_t kBatch = kWide * kPoints;
+struct Wide {
+  __m256 v[kWide];
+};
+#define EACH for (int w = 0; w < kWide; ++w)
+
 AVX2 __m256i all(std::uint64_t value) { return _mm256_set1_epi64x(static_cast<long long>(value)); }
 AVX2 __m256i all(int value) { return _mm256_set1_epi32(value); }
 AVX2 __m256 all(float value) { return _mm256_set1_ps(value); }
@@ -42,45 +50,59 @@ AVX2 __m256 mixed(__m256i z) {
 }
 
 template <class... Terms>
-AVX2 __m256 horner(__m256 z, float first, Terms... terms) {
-  __m256 sum = all(first);
-  ((sum = _mm256_add_ps(_mm256_mul_ps(sum, z), all(terms))), ...);
+AVX2 Wide horner(const Wide& z, float first, Terms... terms) {
+  Wide sum;
+  EACH sum.v[w] = all(first);
+  const auto step = [&](float term) __attribute__((target("avx2"), always_inline)) {
+    EACH sum.v[w] = _mm256_add_ps(_mm256_mul_ps(sum.v[w], z.v[w]), all(term));
+  };
+  (step(terms), ...);
   return sum;
 }
 
-AVX2 __m256 unit_log(__m256 x) {
-  const __m256i bits = _mm256_castps_si256(x);
-  const __m256 exponent = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(bits, 23), all(127)));
-  const __m256 mantissa =
-      _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, all(0x007fffff)), all(0x3f800000)));
-  const __m256 high = _mm256_cmp_ps(mantissa, all(1.41421356f), _CMP_GT_OQ);
-  const __m256 m = _mm256_blendv_ps(mantissa, _mm256_mul_ps(all(0.5f), mantissa), high);
-  const __m256 e = _mm256_add_ps(exponent, _mm256_and_ps(high, all(1.0f)));
-  const __m256 s = _mm256_div_ps(_mm256_sub_ps(m, all(1.0f)), _mm256_add_ps(m, all(1.0f)));
-  const __m256 z = _mm256_mul_ps(s, s);
-  const __m256 sum = horner(z, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3);
-  const __m256 series = _mm256_add_ps(s, _mm256_mul_ps(_mm256_mul_ps(s, z), sum));
-  return _mm256_add_ps(_mm256_mul_ps(e, all(0.693147181f)), _mm256_mul_ps(all(2.0f), series));
+AVX2 Wide unit_log(const Wide& x) {
+  Wide s, z, e;
+  EACH {
+    const __m256i bits = _mm256_castps_si256(x.v[w]);
+    const __m256 exponent = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(bits, 23), all(127)));
+    const __m256 mantissa =
+        _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(bits, all(0x007fffff)), all(0x3f800000)));
+    const __m256 high = _mm256_cmp_ps(mantissa, all(1.41421356f), _CMP_GT_OQ);
+    const __m256 m = _mm256_blendv_ps(mantissa, _mm256_mul_ps(all(0.5f), mantissa), high);
+    e.v[w] = _mm256_add_ps(exponent, _mm256_and_ps(high, all(1.0f)));
+    s.v[w] = _mm256_div_ps(_mm256_sub_ps(m, all(1.0f)), _mm256_add_ps(m, all(1.0f)));
+    z.v[w] = _mm256_mul_ps(s.v[w], s.v[w]);
+  }
+  const Wide sum = horner(z, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3);
+  Wide r;
+  EACH {
+    const __m256 series = _mm256_add_ps(s.v[w], _mm256_mul_ps(_mm256_mul_ps(s.v[w], z.v[w]), sum.v[w]));
+    r.v[w] = _mm256_add_ps(_mm256_mul_ps(e.v[w], all(0.693147181f)), _mm256_mul_ps(all(2.0f), series));
+  }
+  return r;
 }
 
-AVX2 __m256 turn_cos(__m256 u) {
-  const __m256 turn = _mm256_andnot_ps(all(-0.0f), u);
-  const __m256 half = _mm256_min_ps(turn, _mm256_sub_ps(all(1.0f), turn));
-  const __m256 x = _mm256_mul_ps(all(6.28318531f), _mm256_sub_ps(all(0.25f), half));
-  const __m256 z = _mm256_mul_ps(x, x);
-  const __m256 sum = horner(z, 1.0f / 6227020800.0f, -1.0f / 39916800.0f, 1.0f / 362880.0f, -1.0f / 5040.0f,
-                            1.0f / 120.0f, -1.0f / 6.0f);
-  return _mm256_add_ps(x, _mm256_mul_ps(_mm256_mul_ps(x, z), sum));
+AVX2 Wide turn_cos(const Wide& u) {
+  Wide x, z;
+  EACH {
+    const __m256 turn = _mm256_andnot_ps(all(-0.0f), u.v[w]);
+    const __m256 half = _mm256_min_ps(turn, _mm256_sub_ps(all(1.0f), turn));
+    x.v[w] = _mm256_mul_ps(all(6.28318531f), _mm256_sub_ps(all(0.25f), half));
+    z.v[w] = _mm256_mul_ps(x.v[w], x.v[w]);
+  }
+  const Wide sum = horner(z, 1.0f / 6227020800.0f, -1.0f / 39916800.0f, 1.0f / 362880.0f, -1.0f / 5040.0f,
+                          1.0f / 120.0f, -1.0f / 6.0f);
+  Wide r;
+  EACH r.v[w] = _mm256_add_ps(x.v[w], _mm256_mul_ps(_mm256_mul_ps(x.v[w], z.v[w]), sum.v[w]));
+  return r;
 }
 
-AVX2 void store_scaled(__m256 values, __m256d scale, float* out) {
-  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(values));
-  const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(values, 1));
-  _mm_storeu_ps(out, _mm256_cvtpd_ps(_mm256_mul_pd(scale, low)));
-  _mm_storeu_ps(out + 4, _mm256_cvtpd_ps(_mm256_mul_pd(scale, high)));
+// Four numbers.
+AVX2 void store_scaled(__m128 values, __m256d scale, float* out) {
+  _mm_storeu_ps(out, _mm256_cvtpd_ps(_mm256_mul_pd(scale, _mm256_cvtps_pd(values))));
 }
 
-// `points` is a multiple of kPoints, at most kBlock; `out` gets two numbers of each. A point's way from key
+// `points` is a multiple of kBatch, at most kBlock; `out` gets two numbers of each. A point's way from key
 // to numbers is some 200 cycles long: in three short loops, more of them are on their way at the same time
 // than in one.
 __attribute__((target("avx2"))) void draw_block(std::uint64_t key, std::uint64_t first, std::int64_t points,
@@ -101,19 +123,32 @@ __attribute__((target("avx2"))) void draw_block(std::uint64_t key, std::uint64_t
     _mm256_store_ps(angle + i, _mm256_mul_ps(_mm256_cvtepi32_ps(low), unit));
     even = _mm256_add_epi64(even, step), odd = _mm256_add_epi64(odd, step);
   }
-  for (std::int64_t i = 0; i < points; i += kPoints)
-    _mm256_store_ps(radius + i,
-                    _mm256_sqrt_ps(_mm256_mul_ps(all(-2.0f), unit_log(_mm256_load_ps(radius + i)))));
-  for (std::int64_t i = 0; i < points; i += kPoints) {
-    const __m256 r = _mm256_load_ps(radius + i), turn = _mm256_load_ps(angle + i);
-    const __m256 x = _mm256_mul_ps(r, turn_cos(turn));
-    const __m256 y = _mm256_mul_ps(r, turn_cos(_mm256_sub_ps(turn, all(0.25f))));
-    const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);
-    const __m256d scales = _mm256_set1_pd(scale);
-    store_scaled(_mm256_permute2f128_ps(low, high, 0x20), scales, out + 2 * i);
-    store_scaled(_mm256_permute2f128_ps(low, high, 0x31), scales, out + 2 * i + 8);
+  for (std::int64_t i = 0; i < points; i += kBatch) {
+    Wide x;
+    EACH x.v[w] = _mm256_load_ps(radius + i + w * kPoints);
+    const Wide l = unit_log(x);
+    EACH _mm256_store_ps(radius + i + w * kPoints, _mm256_sqrt_ps(_mm256_mul_ps(all(-2.0f), l.v[w])));
+  }
+  const __m256d scales = _mm256_set1_pd(scale);
+  for (std::int64_t i = 0; i < points; i += kBatch) {
+    Wide a, b;
+    EACH a.v[w] = _mm256_load_ps(angle + i + w * kPoints);
+    EACH b.v[w] = _mm256_sub_ps(a.v[w], all(0.25f));
+    a = turn_cos(a), b = turn_cos(b);
+    EACH {
+      const __m256 r = _mm256_load_ps(radius + i + w * kPoints);
+      const __m256 x = _mm256_mul_ps(r, a.v[w]);
+      const __m256 y = _mm256_mul_ps(r, b.v[w]);
+      const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);
+      float* const to = out + 2 * (i + w * kPoints);
+      store_scaled(_mm256_castps256_ps128(low), scales, to);
+      store_scaled(_mm256_castps256_ps128(high), scales, to + 4);
+      store_scaled(_mm256_extractf128_ps(low, 1), scales, to + 8);
+      store_scaled(_mm256_extractf128_ps(high, 1), scales, to + 12);
+    }
   }
 }
+#undef EACH
 #undef AVX2
 #endif
 
@@ -124,10 +159,17 @@ void draw_normal(std::uint64_t key, std::uint64_t first, std::int64_t count, dou
 #ifdef __x86_64__
   if (__builtin_cpu_supports("avx2")) {
     if (first % 2 != 0 && count > 0) out[done++] = draw(key, first, scale);
-    for (std::int64_t points = (count - done) / 2 / kPoints * kPoints; points > 0;) {
-      const std::int64_t part = std::min(points, kBlock);
-      draw_block(key, (first + static_cast<std::uint64_t>(done)) / 2, part, scale, out + done);
-      done += 2 * part, points -= part;
+    const auto point = [&] { return (first + static_cast<std::uint64_t>(done)) / 2; };
+    while (count - done >= 2 * kBatch) {
+      const std::int64_t points = std::min((count - done) / (2 * kBatch) * kBatch, kBlock);
+      draw_block(key, point(), points, scale, out + done);
+      done += 2 * points;
+    }
+    if (done < count) {
+      float rest[2 * kBatch];
+      draw_block(key, point(), kBatch, scale, rest);
+      std::copy_n(rest, count - done, out + done);
+      return;
     }
   }
 #endif

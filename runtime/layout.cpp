@@ -38,6 +38,12 @@ std::int64_t local_elements(const shardc_tensor& tensor) {
   return n;
 }
 
+std::int64_t held_elements(const shardc_tensor& tensor, std::int64_t rank) {
+  std::int64_t count = 1;
+  for (int d = 0; d < tensor.rank; ++d) count *= slice_of(tensor.dim[d], rank).extent;
+  return count;
+}
+
 void scatter(const shardc_tensor& tensor, std::int64_t rank, const char* global, char* local) {
   const std::int64_t size = bytes_of(tensor.dtype);
   for_each_run(tensor, rank, [&](std::int64_t l, std::int64_t g, std::int64_t n) {

@@ -29,6 +29,8 @@ struct RunOptions {
   std::string json;     // RunReport as JSON
   bool report = false;  // profiles, and says which regions took how long
 
+  Reserve* reserve = nullptr;  // memory for parameters whose pages were taken ahead, of the caller
+
   // Of the caller, for the report.
   double compile_seconds = 0;
   std::string remarks;            // JSON, or nothing

@@ -1,9 +1,11 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
 #include <new>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <system_error>
 
@@ -33,9 +35,9 @@ struct Local {
 
   int number() const { return rank.comm->rank(); }
 
-  Memory take(std::int64_t size) {
+  Memory take(std::int64_t size, Reserve* reserve = nullptr) {
     bytes += size;
-    return allocate(size);
+    return reserve != nullptr ? reserve->take(size) : allocate(size);
   }
 };
 
@@ -48,6 +50,18 @@ int ranks_of(const shardc_program& program) {
 std::int64_t local_bytes(const shardc_tensor& tensor) {
   return local_elements(tensor) * bytes_of(tensor.dtype);
 }
+
+bool is_drawn(const shardc_arg& arg) { return arg.role != SHARDC_INPUT && arg.init != SHARDC_ZEROS; }
+
+constexpr std::int64_t kShareBytes = 2 << 20;  // small enough that all cores are done at about the same time
+
+// A share of the initial values of one part of a tensor.
+struct Drawing {
+  const shardc_arg* arg;
+  int rank;                   // one that holds the part
+  std::vector<char*> copies;  // of all ranks here that do
+  std::int64_t share, shares;
+};
 
 std::vector<std::unique_ptr<Comm>> make_comms(const shardc_program& program, Backend backend) {
   const std::span groups(program.group, static_cast<std::size_t>(program.groups));
@@ -102,8 +116,9 @@ std::string names_of(const Item* items, int count, Name name) {
 }  // namespace
 
 struct Session::Impl {
-  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads);
+  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve);
 
+  std::vector<std::vector<Drawing>> drawings() const;  // by the first of its holders
   void draw();
   // Runs the job on every rank of this process; turns what any of them throws into RankFailure.
   template <class Job>
@@ -127,7 +142,7 @@ struct Session::Impl {
   std::unique_ptr<Crew> crew;
 };
 
-Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads)
+Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve)
     : program(p), backend(b), seed(s), ranks(ranks_of(p)) {
   if (program.abi != SHARDC_ABI)
     throw RunError("the program was compiled for runtime version " + std::to_string(program.abi) +
@@ -146,7 +161,8 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int thr
   each_rank([&](Local& local) {
     if (ranks > 1) take_short_turns();
     for (int i = 0; i < program.args; ++i) {
-      local.args.push_back(local.take(local_bytes(program.arg[i].tensor)));
+      const shardc_arg& arg = program.arg[i];
+      local.args.push_back(local.take(local_bytes(arg.tensor), is_drawn(arg) ? reserve : nullptr));
       local.arg_pointers.push_back(local.args.back().get());
     }
     for (int i = 0; i < program.outputs; ++i) {
@@ -158,22 +174,57 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int thr
     local.rank.comm->all_gather(kWorld, &local.bytes, all.data(), {1, 1, ranks, 1}, SHARDC_I64);
     if (&local == locals.front().get()) peak_bytes = all;
   });
+  if (reserve != nullptr) reserve->close();
   draw();
 }
 
-// Initial values: each rank its own, so that memory is near it, with the help of cores that have no rank. Of
-// an MPI job's other processes some may be on other machines; they count as if they were here.
+// Every rank's work; where ranks hold the same part of a tensor it is drawn once, and copied. A core that is
+// done with its own rank's goes on with the others'. On a machine whose memory is not equally near to all
+// cores each rank draws its own, so that it is near.
+std::vector<std::vector<Drawing>> Session::Impl::drawings() const {
+  std::vector<std::vector<Drawing>> work(locals.size());
+  for (int i = 0; i < program.args; ++i) {
+    const shardc_arg& arg = program.arg[i];
+    if (!is_drawn(arg)) continue;
+    const std::int64_t shares = std::max<std::int64_t>(1, local_bytes(arg.tensor) / kShareBytes);
+    std::map<std::vector<std::int64_t>, std::vector<std::size_t>> alike;  // by part: who holds it
+    for (std::size_t l = 0; l < locals.size(); ++l) {
+      std::vector<std::int64_t> part;
+      for (int d = 0; d < arg.tensor.rank; ++d) {
+        const Slice slice = slice_of(arg.tensor.dim[d], locals[l]->number());
+        part.insert(part.end(), {slice.offset, slice.extent});
+      }
+      if (!memory_is_near()) part.push_back(static_cast<std::int64_t>(l));
+      alike[part].push_back(l);
+    }
+    for (const auto& [_, holders] : alike) {
+      Drawing drawing{&arg, locals[holders[0]]->number(), {}, 0, shares};
+      for (const std::size_t l : holders)
+        drawing.copies.push_back(locals[l]->args[static_cast<std::size_t>(i)].get());
+      for (; drawing.share < shares; ++drawing.share) work[holders[0]].push_back(drawing);
+    }
+  }
+  return work;
+}
+
+// Initial values, with the help of cores that have no rank. Of an MPI job's other processes some may be on
+// other machines; they count as if they were here.
 void Session::Impl::draw() {
+  const std::vector<std::vector<Drawing>> work = drawings();
+  std::vector<std::atomic<std::size_t>> next(work.size());
   const int helpers = std::max(1, usable_cores() / ranks);
   std::vector<std::exception_ptr> errors(locals.size() * static_cast<std::size_t>(helpers));
   Crew drawers(static_cast<int>(errors.size()));
   drawers.run([&](int member) {
-    const Local& local = *locals[static_cast<std::size_t>(member / helpers)];
     try {
-      for (int i = 0; i < program.args; ++i)
-        if (program.arg[i].role != SHARDC_INPUT)
-          initialize(program.arg[i], seed, local.number(), local.args[static_cast<std::size_t>(i)].get(),
-                     member % helpers, helpers);
+      for (std::size_t turn = 0; turn < work.size(); ++turn) {
+        const std::size_t l = (static_cast<std::size_t>(member / helpers) + turn) % work.size();
+        for (std::size_t w; (w = next[l].fetch_add(1)) < work[l].size();) {
+          const Drawing& d = work[l][w];
+          const std::span others = std::span(d.copies).subspan(1);
+          initialize(*d.arg, seed, d.rank, d.copies[0], d.share, d.shares, others);
+        }
+      }
     } catch (...) {
       errors[static_cast<std::size_t>(member)] = std::current_exception();
     }
@@ -266,8 +317,9 @@ bool is_crowded(const shardc_program& program, Backend backend, int threads) {
   return static_cast<std::int64_t>(ranks) * threads > usable_cores();
 }
 
-Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads)
-    : impl_(std::make_unique<Impl>(program, backend, seed, threads)) {}
+Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads,
+                 Reserve* reserve)
+    : impl_(std::make_unique<Impl>(program, backend, seed, threads, reserve)) {}
 
 Session::~Session() = default;
 

@@ -13,6 +13,7 @@
 
 #include "runtime/error.h"
 #include "runtime/event.h"
+#include "runtime/memory.h"
 #include "runtime/report.h"
 #include "runtime/shardc_rt.h"
 #include "runtime/tensor.h"
@@ -37,8 +38,10 @@ bool is_crowded(const shardc_program& program, Backend backend, int threads);
 class Session {
  public:
   // Throws RunError if the MPI job's size is not the program's rank count. Initialises params and states.
-  // The program outlives the session. Each rank computes with so many threads.
-  Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads = 1);
+  // The program outlives the session. Each rank computes with so many threads. Parameters lie in the reserve
+  // as far as it goes.
+  Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads = 1,
+          Reserve* reserve = nullptr);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -319,6 +319,7 @@ Result<Built> decide(const Request& request) {
   if (given) train = {given->microbatches, given->recompute};
   TRY(Loaded loaded, load(request, train));
   auto& [model, prepared] = loaded;
+  if (request.loaded) request.loaded(prepared.step);
 
   // The mesh of the model's own hints counts as the user's, unless another number of ranks is asked for.
   const Mesh& hinted = model.hints.mesh;

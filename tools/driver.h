@@ -1,6 +1,7 @@
 // What the commands share: from what the user asked for to a program, stage by stage.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ struct Request {
   bool overlap = true;            // --no-overlap: collectives begin and end where they stand
   bool gradients = false;         // also outputs gradients
   bool lenient = false;  // for a look: what the program breaks of `expect` and `explicit` is no error
+  // Called once the model is known to be right, before all else.
+  std::function<void(const Graph& step)> loaded;
   Compilation compile;
 };
 

@@ -1,12 +1,16 @@
 // `shardc run` and `shardc check`: compile in this process, then step.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "ir/price.h"
+#include "runtime/crew.h"
 #include "runtime/main.h"
+#include "runtime/memory.h"
 #include "tools/check.h"
 #include "tools/commands.h"
 #include "tools/flags.h"
@@ -38,6 +42,23 @@ void expect(const Built& built, runtime::RunOptions& options) {
   options.limits = {cluster.device.flops.at(DType::F32), cluster.device.bandwidth, false};
 }
 
+// What all ranks' parameters take at least, but those that are zeros until the first step. Only of memory
+// that is free in plenty: the plan may turn out to need another machine.
+std::int64_t bytes_to_reserve(const Graph& step) {
+  const std::int64_t most = sysconf(_SC_AVPHYS_PAGES) / 4 * sysconf(_SC_PAGESIZE);
+  std::int64_t bytes = 0;
+  for (const Arg& arg : step.args)
+    if (arg.role != Arg::Role::Input && arg.init.kind != Init::Kind::Zeros)
+      bytes = std::min(most, bytes + bytes_of(step[arg.value].type));
+  return bytes;
+}
+
+// While the program is made mostly one core works. Ranks that are processes may each have but one.
+std::unique_ptr<runtime::Reserve> reserve_for(const Graph& step, runtime::Backend backend) {
+  if (backend != runtime::Backend::Threads || !runtime::memory_is_near()) return nullptr;
+  return std::make_unique<runtime::Reserve>(bytes_to_reserve(step), runtime::usable_cores() - 1);
+}
+
 }  // namespace
 
 Command add_run(CLI::App& app) {
@@ -56,11 +77,14 @@ Command add_run(CLI::App& app) {
   return [f]() -> Result<int> {
     const Stopwatch watch;
     adopt_launcher(f->request, f->options.backend);
+    std::unique_ptr<runtime::Reserve> reserve;
+    f->request.loaded = [&](const Graph& step) { reserve = reserve_for(step, f->options.backend); };
     TRY(const Built built, build(f->request));
     if (!f->quiet) say(built.remarks);
     TRY(const Loaded loaded, load_in_process(built, f->request.compile));
     f->options.compile_seconds = watch.seconds();
     f->options.remarks = json_of(built.remarks);
+    f->options.reserve = reserve.get();
     expect(built, f->options);
     if (f->options.data.empty()) f->options.data = default_data(built.model, f->request.model);
     if (!f->quiet && launched_as_root()) {

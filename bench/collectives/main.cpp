@@ -1,6 +1,6 @@
 // Times collectives on ranks of this machine, for bench/collectives.py: of shardc's runtime on threads
-// (`threads RANKS`), on MPI (`mpi`, under mpirun), and of MPI's own calls (`own`, under mpirun). Prints lines
-// "all_reduce BYTES SECONDS"; BYTES are what each rank puts in.
+// (`threads MOST RANKS`), on MPI (`mpi MOST`, under mpirun), and of MPI's own calls (`own MOST`, under
+// mpirun). Prints lines "all_reduce BYTES SECONDS"; BYTES, up to MOST, are what each rank puts in.
 #define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
 
@@ -18,7 +18,7 @@
 namespace shardc::bench {
 namespace {
 
-constexpr std::int64_t kLeast = 1 << 10, kMost = 64 << 20;
+constexpr std::int64_t kLeast = 1 << 10;
 
 void print(std::string_view kind, std::int64_t bytes, double seconds) {
   std::printf("%.*s %lld %.9f\n", static_cast<int>(kind.size()), kind.data(), static_cast<long long>(bytes),
@@ -26,10 +26,10 @@ void print(std::string_view kind, std::int64_t bytes, double seconds) {
   std::fflush(stdout);
 }
 
-void time_runtime(runtime::Backend backend, int ranks) {
+void time_runtime(runtime::Backend backend, int ranks, std::int64_t most) {
   const shardc_axis all{1, ranks};
   const shardc_group group{1, &all};
-  for (const runtime::CollectiveTime& t : runtime::time_collectives(backend, ranks, {&group, 1}, kMost))
+  for (const runtime::CollectiveTime& t : runtime::time_collectives(backend, ranks, {&group, 1}, most))
     if (backend == runtime::Backend::Threads || runtime::mpi_job_rank() == 0)
       print(runtime::kCollectiveNames[static_cast<std::size_t>(t.kind)], t.bytes, t.seconds);
 }
@@ -50,10 +50,10 @@ double time_call(int calls, std::vector<float>& in, const std::function<void()>&
   return times[static_cast<std::size_t>(calls / 4)];
 }
 
-void time_own() {
+void time_own(std::int64_t most) {
   const int ranks = runtime::mpi_job_size();
   const bool root = runtime::mpi_job_rank() == 0;
-  for (std::int64_t bytes = kLeast; bytes <= kMost; bytes *= 4) {
+  for (std::int64_t bytes = kLeast; bytes <= most; bytes *= 4) {
     const int count = static_cast<int>(bytes / 4), part = count / ranks;
     std::vector<float> in(static_cast<std::size_t>(count)),
         out(static_cast<std::size_t>(count) * static_cast<std::size_t>(ranks));
@@ -78,14 +78,15 @@ void time_own() {
 
 int main(int argc, char** argv) {
   const std::string_view what = argc > 1 ? argv[1] : "";
-  if (what == "threads" && argc == 3) {
-    shardc::bench::time_runtime(shardc::runtime::Backend::Threads, std::max(1, std::atoi(argv[2])));
-  } else if (what == "mpi" && argc == 2) {
-    shardc::bench::time_runtime(shardc::runtime::Backend::Mpi, shardc::runtime::mpi_job_size());
-  } else if (what == "own" && argc == 2) {
-    shardc::bench::time_own();
+  const std::int64_t most = argc > 2 ? std::atoll(argv[2]) : 0;
+  if (what == "threads" && argc == 4) {
+    shardc::bench::time_runtime(shardc::runtime::Backend::Threads, std::max(1, std::atoi(argv[3])), most);
+  } else if (what == "mpi" && argc == 3) {
+    shardc::bench::time_runtime(shardc::runtime::Backend::Mpi, shardc::runtime::mpi_job_size(), most);
+  } else if (what == "own" && argc == 3) {
+    shardc::bench::time_own(most);
   } else {
-    std::fprintf(stderr, "usage: shardc_collectives threads RANKS | mpi | own\n");
+    std::fprintf(stderr, "usage: shardc_collectives threads MOST RANKS | mpi MOST | own MOST\n");
     return 2;
   }
   return 0;

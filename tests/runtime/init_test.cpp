@@ -1,10 +1,14 @@
 // What a session starts with: memory, and the values that are drawn into it.
 #include "runtime/init.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <thread>
 #include <vector>
 
 #include "runtime/draw.h"
@@ -48,6 +52,24 @@ TEST(Init, SharesMakeUpTheWhole) {
     }
 }
 
+// Large enough that pages are asked for ahead; ranks 0 and 1, of 4, hold the same columns.
+TEST(Init, OthersGetTheSame) {
+  const shardc_axis columns{2, 2};
+  const shardc_dim dims[] = {{700, 0, nullptr}, {1801, 1, &columns}};
+  const shardc_arg arg{{"w", SHARDC_F32, 2, dims}, SHARDC_PARAM, SHARDC_NORMAL, 0.5, 0, 0};
+  const std::int64_t bytes = local_elements(arg.tensor) * 4;
+  for (const int rank : {0, 2}) {
+    const Memory alone = allocate(bytes), first = allocate(bytes), second = allocate(bytes);
+    initialize(arg, 3, rank, alone.get());
+    char* const others[] = {second.get()};
+    for (std::int64_t share = 0; share < 3; ++share) initialize(arg, 3, rank, first.get(), share, 3, others);
+    for (const Memory* copy : {&first, &second})
+      EXPECT_EQ(std::memcmp(alone.get(), copy->get(), static_cast<std::size_t>(bytes)), 0) << rank;
+    EXPECT_EQ(reinterpret_cast<float*>(alone.get())[899],
+              static_cast<float>(0.5 * random_normal(random_key(3, "w"), rank == 0 ? 899 : 1800)));
+  }
+}
+
 // Of a type that numbers are not drawn in.
 TEST(Init, NarrowNumbersAreTheWideOnesRounded) {
   const shardc_dim dim{5000, 0, nullptr};
@@ -81,6 +103,50 @@ TEST(Memory, IsZeroAndAligned) {
 }
 
 TEST(Memory, ThatDoesNotExistIsNoMemory) { EXPECT_THROW(allocate(std::int64_t{1} << 60), std::bad_alloc); }
+
+TEST(Reserve, GivesWhatItHasAndThenFreshMemory) {
+  constexpr std::int64_t size = (std::int64_t{1} << 20) + 5;
+  std::vector<Memory> taken;
+  {
+    Reserve reserve(3 * (std::int64_t{1} << 20), 2);
+    for (const std::int64_t bytes : {size, std::int64_t{100}, size, size}) {
+      taken.push_back(reserve.take(bytes));
+      EXPECT_TRUE(std::all_of(taken.back().get(), taken.back().get() + bytes, [](char c) { return c == 0; }));
+      std::memset(taken.back().get(), 1, static_cast<std::size_t>(bytes));
+    }
+    EXPECT_EQ(taken[2].get() - taken[0].get(), (std::int64_t{1} << 20) + 4096);  // the next of the same piece
+    reserve.close();
+    EXPECT_NE(reserve.take(4096), nullptr);
+  }
+  for (const Memory& memory : taken) EXPECT_EQ(memory.get()[99], 1);  // outlives the reserve
+}
+
+TEST(Reserve, TakesPagesUntilThereAreEnough) {
+  constexpr std::int64_t bytes = std::int64_t{4} << 20;
+  Reserve reserve(bytes, 1);
+  while (reserve.bytes_ready() < bytes) std::this_thread::yield();
+  const Memory memory = reserve.take(bytes);
+  unsigned char resident[bytes / 4096] = {};
+  ASSERT_EQ(mincore(memory.get(), bytes, resident), 0);
+  EXPECT_EQ(std::count(std::begin(resident), std::end(resident), 1), std::ssize(resident));
+}
+
+// From the middle of a page to the middle of another one.
+TEST(Memory, PagesAreTakenWhole) {
+  const Memory memory = allocate(std::int64_t{2} << 20);
+  if (!take_pages(memory.get() + 4000, 5000)) GTEST_SKIP() << "this kernel takes pages as they are touched";
+  unsigned char resident[4] = {};
+  ASSERT_EQ(mincore(memory.get(), 4 * 4096, resident), 0);
+  EXPECT_THAT(resident, ::testing::ElementsAre(1, 1, 1, 0));
+}
+
+TEST(Reserve, OfNothingOrTooMuchIsNone) {
+  for (const std::int64_t bytes : {std::int64_t{0}, std::int64_t{1} << 60}) {
+    Reserve reserve(bytes, 1);
+    EXPECT_NE(reserve.take(std::int64_t{2} << 20), nullptr);
+    EXPECT_EQ(reserve.bytes_ready(), 0);
+  }
+}
 
 }  // namespace
 }  // namespace shardc::runtime::testing

@@ -20,6 +20,7 @@ constexpr shardc_i64 kRows = 6, kColumns = 16;
 constexpr shardc_i64 kDeep = 384, kHigh = 144, kWide = 1536;  // of blocks: sums, rows of A, columns of B
 constexpr shardc_i64 kLeast = 16;  // rows and columns; below, most of a tile is waste
 constexpr shardc_i64 kFlat = 48;
+constexpr shardc_i64 kBeside = 4;  // panels that are packed at once
 static_assert((kWide + kHigh) * kDeep + 16 == kPackedFloats);
 
 SHARDC_AVX2 inline void transpose(__m256 (&r)[8]) {
@@ -60,23 +61,36 @@ SHARDC_AVX2 void pack_lines(const float* x, shardc_i64 distance, shardc_i64 line
     for (shardc_i64 i = 0; i < W; ++i) to[p * W + i] = i < lines ? x[i * distance + p] : 0;
 }
 
-// The same of lines that lie beside each other.
-template <shardc_i64 W, bool Full>
-SHARDC_AVX2 void pack_columns(const float* x, shardc_i64 distance, shardc_i64 lines, shardc_i64 depth,
-                              float* to) {
+// The same of lines that lie beside each other, for some panels at once: rows of memory may lie so far apart
+// that the caches have few places for them, and of each a whole panel takes as little as 24 bytes.
+template <shardc_i64 W, shardc_i64 Panels>
+SHARDC_AVX2 void pack_columns(const float* x, shardc_i64 distance, shardc_i64 depth, float* to) {
   for (shardc_i64 p = 0; p < depth; ++p)
-#pragma GCC unroll 16
-    for (shardc_i64 i = 0; i < W; ++i) to[p * W + i] = Full || i < lines ? x[p * distance + i] : 0;
+#pragma GCC unroll 4
+    for (shardc_i64 h = 0; h < Panels; ++h)
+      __builtin_memcpy(to + (h * depth + p) * W, x + p * distance + h * W, W * sizeof(float));
+}
+
+// The same of too few lines for a panel.
+template <shardc_i64 W>
+void pack_few_columns(const float* x, shardc_i64 distance, shardc_i64 lines, shardc_i64 depth, float* to) {
+  for (shardc_i64 p = 0; p < depth; ++p)
+    for (shardc_i64 i = 0; i < W; ++i) to[p * W + i] = i < lines ? x[p * distance + i] : 0;
 }
 
 template <shardc_i64 W>
 void pack(const float* x, shardc_i64 distance, bool along, shardc_i64 lines, shardc_i64 depth, float* to) {
-  for (shardc_i64 i = 0; i < lines; i += W, to += W * depth) {
-    const float* const from = along ? x + i * distance : x + i;
-    const bool full = i + W <= lines;
-    const auto one = along ? (full ? pack_lines<W, true> : pack_lines<W, false>)
-                           : (full ? pack_columns<W, true> : pack_columns<W, false>);
-    one(from, distance, lines - i, depth, to);
+  shardc_i64 i = 0;
+  if (along) {
+    for (; i < lines; i += W) {
+      const auto one = i + W <= lines ? pack_lines<W, true> : pack_lines<W, false>;
+      one(x + i * distance, distance, lines - i, depth, to + i * depth);
+    }
+  } else {
+    for (; i + kBeside * W <= lines; i += kBeside * W)
+      pack_columns<W, kBeside>(x + i, distance, depth, to + i * depth);
+    for (; i + W <= lines; i += W) pack_columns<W, 1>(x + i, distance, depth, to + i * depth);
+    if (i < lines) pack_few_columns<W>(x + i, distance, lines - i, depth, to + i * depth);
   }
 }
 

@@ -79,8 +79,8 @@ struct Formulation {
   bool values_only = false;  // nodes are left out: values alone need more than a device has
 };
 
-// `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin. Pins stand above what
-// is to lie alike.
+// `step` is a graph of one device, after fusion. A diagnostic where no layout obeys a pin. Pins stand above
+// what is to lie alike.
 Result<Formulation> formulate(const Graph& step, const Mesh& mesh, const Cluster& cluster,
                               const Wishes& wishes, bool count_copies = false);
 

@@ -4,7 +4,7 @@
   ./dev bench collectives [--ranks 2] [--rounds 3] [--most BYTES] [--python VENV/bin/python]
 
 VENV has what `pip install torch` gives; without it Gloo is left out. Every contender times a call between a
-barrier and the moment when the slowest rank has returned, lower quartile of 5 to 240 calls; contenders take turns,
+barrier and the moment when the slowest rank has returned, lower quartile of 5 to 60 calls; contenders take turns,
 round by round, each time in new processes, and a figure is the median of the rounds, in microseconds. Bytes are what
 each rank puts in. The last column says in how many rounds threads were ahead of Open MPI and Gloo. What is small
 varies from run to run: `--most 4096 --rounds 15` takes half a minute without Gloo.
@@ -36,7 +36,7 @@ while bytes <= most:
              "all_gather": lambda: dist.all_gather_into_tensor(whole, x),
              "reduce_scatter": lambda: dist.reduce_scatter_tensor(part, x),
              "all_to_all": lambda: dist.all_to_all_single(other, x)}
-    n = max(5, min(240, (16 << 20) // bytes))
+    n = max(5, min(60, (16 << 20) // bytes))
     for kind, call in calls.items():
         times = []
         for i in range(n):

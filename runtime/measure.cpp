@@ -131,7 +131,7 @@ Limits measure_limits(shardc_rank* self) {
 }
 
 int calls_for(std::int64_t bytes) {
-  return static_cast<int>(std::clamp<std::int64_t>((16 << 20) / bytes, 5, 240));
+  return static_cast<int>(std::clamp<std::int64_t>((16 << 20) / bytes, 5, 60));
 }
 
 std::vector<CollectiveTime> time_collectives(Backend backend, int ranks, std::span<const shardc_group> groups,

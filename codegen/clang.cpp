@@ -83,9 +83,9 @@ std::vector<std::string> command_line(const std::string& file_name, const Compil
 #endif
       "-fno-exceptions", "-fno-rtti", "-nostdinc", "-Wall", "-Wextra", "-Werror",
       "-Wno-pass-failed",  // a loop that does not vectorise after all is no mistake
-      // clang 19 finds what processors with AVX10 say of themselves contradictory, and takes the wider vectors.
-      "-Wno-invalid-feature-combination",
-      "-c", file_name};
+      // clang 19 finds what processors with AVX10 say of themselves contradictory, and takes the wider
+      // vectors.
+      "-Wno-invalid-feature-combination", "-c", file_name};
   return args;
 }
 

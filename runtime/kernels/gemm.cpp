@@ -1,5 +1,5 @@
-// Matrix products through OpenBLAS. Its own threads are off (Session sets them to one): those of a rank each
-// call it for a block of the result.
+// Matrix products, by panels of our own or through OpenBLAS. Its own threads are off (Session sets them to
+// one): those of a rank each call it for a block of the result.
 #include <cblas.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 #include "runtime/shardc_rt.h"
 #include "runtime/team.h"
 
-using shardc::runtime::is_packed, shardc::runtime::kPackedFloats, shardc::runtime::multiply_packed;
+using shardc::runtime::is_packed, shardc::runtime::multiply_packed, shardc::runtime::panel_floats;
 using shardc::runtime::Product, shardc::runtime::Worker;
 
 namespace {
@@ -75,7 +75,7 @@ void multiply(const Product& x) {
 void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* with) {
   const Product &whole = *static_cast<const Product*>(with), part = part_of(whole, begin, end);
   if (!is_packed(whole)) return multiply(part);
-  constexpr std::size_t lines = (kPackedFloats * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
+  const std::size_t lines = (panel_floats() * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
   std::vector<Worker::Line>& panels = static_cast<Worker*>(self)->panels;
   if (panels.empty()) panels.resize(lines);
   multiply_packed(part, reinterpret_cast<float*>(panels.data()));

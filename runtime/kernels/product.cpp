@@ -1,10 +1,11 @@
 #include "runtime/kernels/product.h"
 
-#include <algorithm>
+#include <unistd.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include <algorithm>
+#include <cstdint>
+
+#include "runtime/kernels/panels.h"
 
 namespace shardc::runtime {
 
@@ -12,173 +13,325 @@ namespace shardc::runtime {
 
 namespace {
 
-#define SHARDC_AVX2 __attribute__((target("avx2,fma")))
+#define SHARDC_AVX512 __attribute__((target("avx512f,avx2,fma")))
 
-// A tile of the result is in registers: 6 rows of two vectors. A block of A stays in the second cache, a
-// panel of B in the first one.
-constexpr shardc_i64 kRows = 6, kColumns = 16;
-constexpr shardc_i64 kDeep = 384, kHigh = 144, kWide = 1536;  // of blocks: sums, rows of A, columns of B
 constexpr shardc_i64 kLeast = 16;  // rows and columns; below, most of a tile is waste
 constexpr shardc_i64 kFlat = 48;
-constexpr shardc_i64 kBeside = 4;  // panels that are packed at once
-static_assert((kWide + kHigh) * kDeep + 16 == kPackedFloats);
+constexpr double kSmall = 1 << 19;  // multiply-adds
+constexpr shardc_i64 kLine = 64;    // bytes
 
-SHARDC_AVX2 inline void transpose(__m256 (&r)[8]) {
-  __m256 t[8], s[8];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+// Lines of memory that are wanted soon: tiles fetch a few of them into the second cache while they multiply,
+// which leaves that memory idle otherwise.
+class Ahead {
+ public:
+  Ahead() = default;
+  // [rows, floats], rows at a distance in floats; the first lines of all rows come first.
+  Ahead(const float* x, shardc_i64 distance, shardc_i64 rows, shardc_i64 floats)
+      : at_(reinterpret_cast<const char*>(x)),
+        step_(distance * 4),
+        back_(kLine - (rows - 1) * step_),
+        rows_(rows),
+        row_(rows),
+        left_(rows * ((floats * 4 + kLine - 1) / kLine)) {}
+
+  __attribute__((always_inline)) void fetch() {
+    if (left_ <= 0) return;
+    _mm_prefetch(at_, _MM_HINT_T1);
+    --left_;
+    const bool ends = --row_ == 0;
+    at_ += ends ? back_ : step_;
+    if (ends) row_ = rows_;
   }
-  for (int i = 0; i < 8; i += 4)
-    for (int h = 0; h < 2; ++h) {
-      s[i + 2 * h] = _mm256_shuffle_ps(t[i + h], t[i + h + 2], 0x44);
-      s[i + 2 * h + 1] = _mm256_shuffle_ps(t[i + h], t[i + h + 2], 0xee);
-    }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x20);
-    r[i + 4] = _mm256_permute2f128_ps(s[i], s[i + 4], 0x31);
-  }
-}
 
-// A panel: to[p][0..W) are the elements p of W lines, each of which lies along memory; 0 for lines that are
-// not there. May write two elements behind the panel.
-template <shardc_i64 W, bool Full>
-SHARDC_AVX2 void pack_lines(const float* x, shardc_i64 distance, shardc_i64 lines, shardc_i64 depth,
-                            float* to) {
-  if (Full) lines = W;
-  shardc_i64 p = 0;
-  for (; p + 8 <= depth; p += 8)
-    for (shardc_i64 h = 0; h < W; h += 8) {
-      __m256 r[8];
-#pragma GCC unroll 8
-      for (shardc_i64 i = 0; i < 8; ++i)
-        r[i] = h + i < lines ? _mm256_loadu_ps(x + (h + i) * distance + p) : _mm256_setzero_ps();
-      transpose(r);
-#pragma GCC unroll 8
-      for (shardc_i64 i = 0; i < 8; ++i) _mm256_storeu_ps(to + (p + i) * W + h, r[i]);
-    }
-  for (; p < depth; ++p)
-    for (shardc_i64 i = 0; i < W; ++i) to[p * W + i] = i < lines ? x[i * distance + p] : 0;
-}
+ private:
+  const char* at_ = nullptr;
+  shardc_i64 step_ = 0, back_ = 0, rows_ = 0, row_ = 0, left_ = 0;
+};
 
-// The same of lines that lie beside each other, for some panels at once: rows of memory may lie so far apart
-// that the caches have few places for them, and of each a whole panel takes as little as 24 bytes.
-template <shardc_i64 W, shardc_i64 Panels>
-SHARDC_AVX2 void pack_columns(const float* x, shardc_i64 distance, shardc_i64 depth, float* to) {
-  for (shardc_i64 p = 0; p < depth; ++p)
-#pragma GCC unroll 4
-    for (shardc_i64 h = 0; h < Panels; ++h)
-      __builtin_memcpy(to + (h * depth + p) * W, x + p * distance + h * W, W * sizeof(float));
-}
+// What a tile adds up: panels of A and B, and where the result lies; `rows` and `columns` of it are there.
+struct Tile {
+  shardc_i64 depth;
+  const float *a, *b;
+  shardc_i64 b_step;  // from a row of B to the next one: a panel's columns, or as in memory
+  bool adds;
+  float* c;
+  shardc_i64 ldc;
+  shardc_i64 rows, columns;
+};
 
-// The same of too few lines for a panel.
-template <shardc_i64 W>
-void pack_few_columns(const float* x, shardc_i64 distance, shardc_i64 lines, shardc_i64 depth, float* to) {
-  for (shardc_i64 p = 0; p < depth; ++p)
-    for (shardc_i64 i = 0; i < W; ++i) to[p * W + i] = i < lines ? x[p * distance + i] : 0;
-}
+// 6 rows of two vectors in the 16 registers. A block of A stays in the second cache, a panel of B in the
+// first.
+struct Avx2 {
+  static constexpr shardc_i64 kRows = 6, kColumns = 16;
+  static constexpr shardc_i64 kDeep = 384, kWide = 1536;  // of blocks: sums, columns of B
+  static constexpr shardc_i64 kMostHigh = 144;            // rows of A
+  static constexpr bool kFetchesAhead = false;
+  static constexpr shardc_i64 kFewRows = 0;  // for which B is read as it lies
 
-template <shardc_i64 W>
-void pack(const float* x, shardc_i64 distance, bool along, shardc_i64 lines, shardc_i64 depth, float* to) {
-  shardc_i64 i = 0;
-  if (along) {
-    for (; i < lines; i += W) {
-      const auto one = i + W <= lines ? pack_lines<W, true> : pack_lines<W, false>;
-      one(x + i * distance, distance, lines - i, depth, to + i * depth);
-    }
-  } else {
-    for (; i + kBeside * W <= lines; i += kBeside * W)
-      pack_columns<W, kBeside>(x + i, distance, depth, to + i * depth);
-    for (; i + W <= lines; i += W) pack_columns<W, 1>(x + i, distance, depth, to + i * depth);
-    if (i < lines) pack_few_columns<W>(x + i, distance, lines - i, depth, to + i * depth);
-  }
-}
+  static shardc_i64 high() { return kMostHigh; }
 
-// c[6][16] = or += the sum over p of a[p][6] b[p][16]
-SHARDC_AVX2 void tile(shardc_i64 depth, const float* a, const float* b, bool adds, float* c, shardc_i64 ldc) {
-  __m256 sum[kRows][2];
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i) {
-    sum[i][0] = sum[i][1] = _mm256_setzero_ps();
-    _mm_prefetch(reinterpret_cast<const char*>(c + i * ldc), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(c + i * ldc + kColumns - 1), _MM_HINT_T0);
-  }
-#pragma GCC unroll 4
-  for (shardc_i64 p = 0; p < depth; ++p) {
-    _mm_prefetch(reinterpret_cast<const char*>(a + 32 * kRows), _MM_HINT_T0);
-    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+  SHARDC_AVX2 static void whole(const Tile& t, Ahead&) {
+    const float *a = t.a, *b = t.b;
+    __m256 sum[kRows][2];
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-      const __m256 x = _mm256_broadcast_ss(a + i);
-      sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-      sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+      sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+      _mm_prefetch(reinterpret_cast<const char*>(t.c + i * t.ldc), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(t.c + i * t.ldc + kColumns - 1), _MM_HINT_T0);
     }
-    a += kRows;
-    b += kColumns;
-  }
+#pragma GCC unroll 4
+    for (shardc_i64 p = 0; p < t.depth; ++p) {
+      _mm_prefetch(reinterpret_cast<const char*>(a + 32 * kRows), _MM_HINT_T0);
+      const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i)
+      for (int i = 0; i < kRows; ++i) {
+        const __m256 x = _mm256_broadcast_ss(a + i);
+        sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
+        sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+      }
+      a += kRows;
+      b += kColumns;
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      float* const to = c + i * ldc + 8 * h;
-      _mm256_storeu_ps(to, adds ? _mm256_add_ps(_mm256_loadu_ps(to), sum[i][h]) : sum[i][h]);
-    }
-}
+      for (int h = 0; h < 2; ++h) {
+        float* const to = t.c + i * t.ldc + 8 * h;
+        _mm256_storeu_ps(to, t.adds ? _mm256_add_ps(_mm256_loadu_ps(to), sum[i][h]) : sum[i][h]);
+      }
+  }
 
-// A tile at the edge of the result, of which only `rows` and `columns` are there.
-void edge_tile(shardc_i64 depth, const float* a, const float* b, bool adds, float* c, shardc_i64 ldc,
-               shardc_i64 rows, shardc_i64 columns) {
-  float made[kRows * kColumns];
-  tile(depth, a, b, false, made, kColumns);
-  for (shardc_i64 i = 0; i < rows; ++i)
-    for (shardc_i64 j = 0; j < columns; ++j) {
-      float& to = c[i * ldc + j];
-      to = adds ? to + made[i * kColumns + j] : made[i * kColumns + j];
-    }
-}
+  static void edge(const Tile& t, Ahead& next) {
+    float made[kRows * kColumns];
+    whole({t.depth, t.a, t.b, kColumns, false, made, kColumns, kRows, kColumns}, next);
+    for (shardc_i64 i = 0; i < t.rows; ++i)
+      for (shardc_i64 j = 0; j < t.columns; ++j) {
+        float& to = t.c[i * t.ldc + j];
+        to = t.adds ? to + made[i * kColumns + j] : made[i * kColumns + j];
+      }
+  }
+};
 
-// A block of C from packed blocks of A and B.
-void block(shardc_i64 m, shardc_i64 n, shardc_i64 depth, const float* a, const float* b, bool adds, float* c,
-           shardc_i64 ldc) {
-  for (shardc_i64 j = 0; j < n; j += kColumns)
-    for (shardc_i64 i = 0; i < m; i += kRows) {
-      const float *const panel_a = a + i * depth, *const panel_b = b + j * depth;
-      float* const to = c + i * ldc + j;
-      if (i + kRows <= m && j + kColumns <= n)
-        tile(depth, panel_a, panel_b, adds, to, ldc);
+// 14 rows of two vectors in the 32 registers: two multiply-adds wait for one load, so that both panels may
+// come from the second cache, and blocks be as large as that is. The third one is slow on such processors (14
+// cycles a line were measured): what is wanted next is fetched beside the sums.
+struct Avx512 {
+  static constexpr shardc_i64 kRows = 14, kColumns = 32;
+  static constexpr shardc_i64 kDeep = 768, kWide = 1536, kMostHigh = 280;
+  static constexpr bool kFetchesAhead = true;
+  static constexpr shardc_i64 kFewRows = 112;
+
+  // Of A, what fills a little more than half of the second cache.
+  static shardc_i64 high() {
+    static const shardc_i64 found = [] {
+      const shardc_i64 bytes = std::max(sysconf(_SC_LEVEL2_CACHE_SIZE), 512L << 10);
+      return std::min(kMostHigh, bytes * 9 / 16 / 4 / kDeep / kRows * kRows);
+    }();
+    return found;
+  }
+
+  // Some vectors of a row, of which only the first `columns` elements are there unless the tile is whole.
+  template <int Wide, bool Whole>
+  struct Row {
+    __mmask16 there[Wide];
+
+    SHARDC_AVX512 __attribute__((always_inline)) explicit Row(shardc_i64 columns) {
+      for (int h = 0; h < Wide; ++h)
+        there[h] =
+            static_cast<__mmask16>((std::uint64_t{1} << std::clamp<shardc_i64>(columns - 16 * h, 0, 16)) - 1);
+    }
+    SHARDC_AVX512 __attribute__((always_inline)) __m512 load(const float* x, int h) const {
+      return Whole ? _mm512_loadu_ps(x + 16 * h) : _mm512_maskz_loadu_ps(there[h], x + 16 * h);
+    }
+    SHARDC_AVX512 __attribute__((always_inline)) void store(float* x, int h, __m512 value) const {
+      if (Whole)
+        _mm512_storeu_ps(x + 16 * h, value);
       else
-        edge_tile(depth, panel_a, panel_b, adds, to, ldc, std::min(kRows, m - i), std::min(kColumns, n - j));
+        _mm512_mask_storeu_ps(x + 16 * h, there[h], value);
     }
+  };
+
+  // One step of the sums: a[Rows] b[16 * Wide].
+  template <int Rows, int Wide, bool Whole>
+  SHARDC_AVX512 __attribute__((always_inline)) static void add(const float* a, const float* b,
+                                                               const Row<Wide, Whole>& row,
+                                                               __m512 (&sum)[Rows][Wide]) {
+    _mm_prefetch(reinterpret_cast<const char*>(a + 24 * kRows), _MM_HINT_T0);
+    __m512 x[Wide];
+#pragma GCC unroll 2
+    for (int h = 0; h < Wide; ++h) x[h] = row.load(b, h);
+#pragma GCC unroll 14
+    for (int i = 0; i < Rows; ++i) {
+      const __m512 y = _mm512_set1_ps(a[i]);
+#pragma GCC unroll 2
+      for (int h = 0; h < Wide; ++h) sum[i][h] = _mm512_fmadd_ps(y, x[h], sum[i][h]);
+    }
+  }
+
+  // Per 8 steps of the sums a line of what is wanted soon and a row of the result are fetched.
+  template <int Rows, int Wide, bool Whole>
+  SHARDC_AVX512 static void tile(const Tile& t, Ahead& next) {
+    constexpr shardc_i64 kSteps = 8;
+    const Row<Wide, Whole> row(t.columns);
+    const float *a = t.a, *b = t.b, *soon = t.c, *const last = t.c + (t.rows - 1) * t.ldc;
+    __m512 sum[Rows][Wide];
+#pragma GCC unroll 14
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+      for (int h = 0; h < Wide; ++h) sum[i][h] = _mm512_setzero_ps();
+    shardc_i64 p = 0;
+    for (; p + kSteps <= t.depth; p += kSteps) {
+      _mm_prefetch(reinterpret_cast<const char*>(soon), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(soon + t.columns - 1), _MM_HINT_T0);
+      soon = soon == last ? last : soon + t.ldc;
+      next.fetch();
+#pragma GCC unroll 8
+      for (shardc_i64 q = 0; q < kSteps; ++q, a += kRows, b += t.b_step) add(a, b, row, sum);
+    }
+    for (; p < t.depth; ++p, a += kRows, b += t.b_step) add(a, b, row, sum);
+    float* to = t.c;
+    const bool adds = t.adds;
+#pragma GCC unroll 14
+    for (int i = 0; i < Rows; ++i, to += t.ldc) {
+      if (!Whole && i >= t.rows) break;
+#pragma GCC unroll 2
+      for (int h = 0; h < Wide; ++h)
+        row.store(to, h, adds ? _mm512_add_ps(row.load(to, h), sum[i][h]) : sum[i][h]);
+    }
+  }
+
+  static void whole(const Tile& t, Ahead& next) { tile<kRows, 2, true>(t, next); }
+
+  static void edge(const Tile& t, Ahead& next) {
+    const bool narrow = t.columns <= 16;
+    const auto one = t.rows <= 4   ? narrow ? tile<4, 1, false> : tile<4, 2, false>
+                       : t.rows <= 8 ? narrow ? tile<8, 1, false> : tile<8, 2, false>
+                       : narrow ? tile<kRows, 1, false>
+                                   : tile<kRows, 2, false>;
+    one(t, next);
+  }
+};
+
+// A product of A's blocks and B's blocks, whose panels lie in `space`.
+template <class Kernel>
+class Blocks {
+ public:
+  Blocks(const Product& x, float* space) : x_(x), b_(space), a_(space + Kernel::kWide * Kernel::kDeep) {
+    const shardc_i64 times = parts(x.k, Kernel::kDeep);
+    deep_ = parts(x.k, times);  // about equal
+    high_ = parts(parts(x.m, parts(x.m, Kernel::high())), Kernel::kRows) * Kernel::kRows;
+    as_it_lies_ = !x.tb && x.m <= Kernel::kFewRows;
+  }
+
+  void multiply() {
+    for (left_ = 0; left_ < x_.n; left_ += Kernel::kWide)
+      for (from_ = 0; from_ < x_.k; from_ += deep_) {
+        wide_ = std::min(Kernel::kWide, x_.n - left_);
+        depth_ = std::min(deep_, x_.k - from_);
+        for (top_ = 0; top_ < x_.m; top_ += high_) block();
+      }
+  }
+
+ private:
+  static constexpr shardc_i64 kColumns = Kernel::kColumns, kRows = Kernel::kRows;
+  static shardc_i64 parts(shardc_i64 whole, shardc_i64 part) { return (whole + part - 1) / part; }
+
+  const float* a_at(shardc_i64 i, shardc_i64 p) const {
+    return x_.a + (x_.ta ? p * x_.lda + i : i * x_.lda + p);
+  }
+  const float* b_at(shardc_i64 p, shardc_i64 j) const {
+    return x_.b + (x_.tb ? j * x_.ldb + p : p * x_.ldb + j);
+  }
+
+  // The block of A in [top_, top_ + high_) against that of B, which the first one packs panel by panel.
+  void block() {
+    const shardc_i64 m = std::min(high_, x_.m - top_);
+    panels::pack<kRows>(a_at(top_, from_), x_.lda, !x_.ta, m, depth_, a_);
+    constexpr shardc_i64 kAtOnce = Kernel::kFetchesAhead ? kColumns : Kernel::kWide;
+    for (shardc_i64 j = 0; j < wide_; j += kColumns) {
+      if (!as_it_lies_ && top_ == 0 && j % kAtOnce == 0)
+        panels::pack<kColumns>(b_at(from_, left_ + j), x_.ldb, x_.tb, std::min(kAtOnce, wide_ - j), depth_,
+                               b_ + j * depth_);
+      Ahead next = ahead(j + kColumns);
+      for (shardc_i64 i = 0; i < m; i += kRows) {
+        const Tile tile{depth_,
+                        a_ + i * depth_,
+                        as_it_lies_ ? b_at(from_, left_ + j) : b_ + j * depth_,
+                        as_it_lies_ ? x_.ldb : kColumns,
+                        x_.adds || from_ > 0,
+                        x_.c + (top_ + i) * x_.ldc + left_ + j,
+                        x_.ldc,
+                        std::min(kRows, m - i),
+                        std::min(kColumns, wide_ - j)};
+        const auto one = tile.rows == kRows && tile.columns == kColumns ? Kernel::whole : Kernel::edge;
+        one(tile, next);
+      }
+    }
+  }
+
+  // The panel at column j of the block of B, or what it is packed from.
+  Ahead ahead(shardc_i64 j) const {
+    if (!Kernel::kFetchesAhead || j >= wide_) return {};
+    if (top_ > 0 && !as_it_lies_) return {b_ + j * depth_, 16, depth_ * kColumns / 16, 16};
+    const shardc_i64 n = std::min(kColumns, wide_ - j);
+    return {b_at(from_, left_ + j), x_.ldb, x_.tb ? n : depth_, x_.tb ? depth_ : n};
+  }
+
+  const Product& x_;
+  float *const b_, *const a_;
+  bool as_it_lies_;                                        // B is not packed
+  shardc_i64 deep_, high_;                                 // of blocks
+  shardc_i64 left_ = 0, from_ = 0, wide_ = 0, depth_ = 0;  // this one of B
+  shardc_i64 top_ = 0;                                     // and of A
+};
+
+template <class Kernel>
+constexpr std::size_t floats_of() {
+  return (Kernel::kWide + Kernel::kMostHigh) * Kernel::kDeep + 16;
 }
 
 }  // namespace
 
-bool is_packed(const Product& x) {
-  static const bool suits =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !__builtin_cpu_supports("avx512f");
-  const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
-  return suits && !flat && x.m >= kLeast && x.n >= kLeast && x.k >= 1;
+Vectors widest_vectors() {
+  static const Vectors found = [] {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Vectors::None;
+    return __builtin_cpu_supports("avx512f") ? Vectors::Avx512 : Vectors::Avx2;
+  }();
+  return found;
 }
 
-void multiply_packed(const Product& x, float* space) {
-  float *const b = space, *const a = space + kWide * kDeep;
-  const shardc_i64 times = (x.k + kDeep - 1) / kDeep, deep = (x.k + times - 1) / times;  // about equal
-  for (shardc_i64 j = 0; j < x.n; j += kWide)
-    for (shardc_i64 p = 0; p < x.k; p += deep) {
-      const shardc_i64 n = std::min(kWide, x.n - j), depth = std::min(deep, x.k - p);
-      pack<kColumns>(x.tb ? x.b + j * x.ldb + p : x.b + p * x.ldb + j, x.ldb, x.tb, n, depth, b);
-      for (shardc_i64 i = 0; i < x.m; i += kHigh) {
-        const shardc_i64 m = std::min(kHigh, x.m - i);
-        pack<kRows>(x.ta ? x.a + p * x.lda + i : x.a + i * x.lda + p, x.lda, !x.ta, m, depth, a);
-        block(m, n, depth, a, b, x.adds || p > 0, x.c + i * x.ldc + j, x.ldc);
-      }
-    }
+bool is_packed(const Product& x) {
+  const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
+  switch (widest_vectors()) {
+    case Vectors::None:
+      return false;
+    case Vectors::Avx2:
+      return !flat && x.m >= kLeast && x.n >= kLeast && x.k >= 1;
+    case Vectors::Avx512:
+      break;
+  }
+  // OpenBLAS multiplies small matrices as they lie, for AVX-512 only; but not if only B is stored by columns.
+  const bool small = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) < kSmall;
+  return !(small && (x.ta || !x.tb)) && x.m >= (x.tb ? kLeast : 2) && x.n >= kLeast && x.k >= 1;
+}
+
+std::size_t panel_floats(Vectors vectors) {
+  return vectors == Vectors::Avx512 ? floats_of<Avx512>() : floats_of<Avx2>();
+}
+
+void multiply_packed(const Product& x, float* space, Vectors vectors) {
+  if (vectors == Vectors::Avx512)
+    Blocks<Avx512>(x, space).multiply();
+  else
+    Blocks<Avx2>(x, space).multiply();
 }
 
 #else
 
+Vectors widest_vectors() { return Vectors::None; }
 bool is_packed(const Product&) { return false; }
-void multiply_packed(const Product&, float*) {}
+std::size_t panel_floats(Vectors) { return 0; }
+void multiply_packed(const Product&, float*, Vectors) {}
 
 #endif
 

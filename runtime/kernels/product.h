@@ -1,10 +1,10 @@
-// Products of matrices by a kernel of our own: both operands are copied, block by block, into panels that the
+// Products of matrices by kernels of our own: both operands are copied, block by block, into panels that the
 // processor's registers and caches take best (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
-// multiplication"). For processors with AVX2 and without AVX-512; there it is 3% faster than OpenBLAS where
+// multiplication"). There is one for AVX2 and one for AVX-512; they are 3 to 10% faster than OpenBLAS where
 // matrices are large, and 15 to 25% where they are small or thin.
 //
-// Every element of the result is summed up in one order, which depends on the length of the sum alone: parts
-// of a result that are computed apart have the bits of the whole.
+// Every element of the result is summed up in one order, which depends on the kernel and the length of the
+// sum alone: parts of a result that are computed apart have the bits of the whole.
 #pragma once
 
 #include <cstddef>
@@ -26,9 +26,13 @@ struct Product {
   shardc_i64 ldc;
 };
 
-bool is_packed(const Product& product);  // whether this processor and this shape gain by it
+enum class Vectors { None, Avx2, Avx512 };
+Vectors widest_vectors();  // that this processor and this build have
 
-inline constexpr std::size_t kPackedFloats = (1536 + 144) * 384 + 16;  // for the panels
-void multiply_packed(const Product& product, float* space);            // aligned to 64 bytes
+bool is_packed(const Product& product);  // whether this processor and this shape gain by panels
+
+std::size_t panel_floats(Vectors vectors = widest_vectors());
+// `space` is for the panels, aligned to 64 bytes; the processor has `vectors`.
+void multiply_packed(const Product& product, float* space, Vectors vectors = widest_vectors());
 
 }  // namespace shardc::runtime

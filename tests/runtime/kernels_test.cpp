@@ -3,9 +3,11 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "runtime/dtype.h"
+#include "runtime/kernels/product.h"
 #include "runtime/random.h"
 #include "runtime/rank.h"
 #include "runtime/reduce.h"
@@ -58,9 +60,10 @@ TEST(Reduce, NaNWinsAndIntegersWrap) {
   EXPECT_EQ(sum, std::numeric_limits<std::int32_t>::min());
 }
 
-struct Product {
+struct Case {
   bool ta, tb, accumulate;
-  shardc_i64 m, n, k, pad;  // pad: how much longer rows are than they need to be
+  shardc_i64 m, n, k, pad;          // pad: how much longer rows are than they need to be
+  Vectors vectors = Vectors::None;  // whose kernel; None: as the runtime chooses
 
   // Largest distance from the product in double; NaNs in C and in the paddings make it NaN.
   double error() const {
@@ -83,9 +86,18 @@ struct Product {
     for (shardc_i64 i = 0; accumulate && i < m; ++i)
       for (shardc_i64 j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = draw();
     const std::vector<float> before = c;
-    Rank self{};
-    self.threads = 1;
-    shardc_gemm(&self, ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc);
+    if (vectors == Vectors::None) {
+      Rank self{};
+      self.threads = 1;
+      shardc_gemm(&self, ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc);
+    } else {
+      std::vector<float> space(panel_floats(vectors) + 16);
+      void* at = space.data();
+      std::size_t bytes = space.size() * sizeof(float);
+      const auto panels = static_cast<float*>(std::align(64, 64, at, bytes));
+      multiply_packed({ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc}, panels,
+                      vectors);
+    }
     double worst = 0;
     for (shardc_i64 i = 0; i < m; ++i)
       for (shardc_i64 j = 0; j < ldc; ++j) {
@@ -111,7 +123,7 @@ TEST(Gemm, MatchesTheDefinition) {
           for (const shardc_i64 n : {0, 1, 3, 16, 40})
             for (const shardc_i64 k : {0, 1, 5, 64})
               for (const shardc_i64 pad : {0, 3}) {
-                const double error = Product{ta, tb, accumulate, m, n, k, pad}.error();
+                const double error = Case{ta, tb, accumulate, m, n, k, pad}.error();
                 EXPECT_LE(error, 1e-4) << "ta " << ta << " tb " << tb << " += " << accumulate << " m " << m
                                        << " n " << n << " k " << k << " pad " << pad;
               }
@@ -121,9 +133,28 @@ TEST(Gemm, MatchesTheDefinition) {
 TEST(Gemm, MatchesTheDefinitionOverSeveralBlocks) {
   for (const bool ta : {false, true})
     for (const bool tb : {false, true}) {
-      EXPECT_LE((Product{ta, tb, true, 151, 1541, 390, 2}.error()), 1e-3) << "ta " << ta << " tb " << tb;
-      EXPECT_LE((Product{ta, tb, false, 20, 17, 1000, 0}.error()), 1e-3) << "ta " << ta << " tb " << tb;
+      EXPECT_LE((Case{ta, tb, true, 151, 1541, 390, 2}.error()), 1e-3) << "ta " << ta << " tb " << tb;
+      EXPECT_LE((Case{ta, tb, false, 20, 17, 1000, 0}.error()), 1e-3) << "ta " << ta << " tb " << tb;
     }
+}
+
+// The kernels for all processors up to this one, also where the runtime would leave a product to the BLAS.
+TEST(Gemm, EveryKernelMatchesTheDefinition) {
+  if (widest_vectors() == Vectors::None) GTEST_SKIP() << "this processor has no AVX2";
+  for (const Vectors vectors : {Vectors::Avx2, Vectors::Avx512}) {
+    if (vectors > widest_vectors()) continue;
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true})
+        for (const bool accumulate : {false, true})
+          for (const shardc_i64 m : {1, 4, 9, 28, 131})
+            for (const shardc_i64 n : {1, 16, 17, 64, 101})
+              for (const shardc_i64 k : {1, 15, 64})
+                EXPECT_LE((Case{ta, tb, accumulate, m, n, k, k % 2, vectors}.error()), 1e-4)
+                    << "AVX" << (vectors == Vectors::Avx2 ? 2 : 512) << " ta " << ta << " tb " << tb
+                    << " += " << accumulate << " m " << m << " n " << n << " k " << k;
+    EXPECT_LE((Case{false, true, true, 600, 1600, 800, 1, vectors}.error()), 1e-3);
+    EXPECT_LE((Case{true, false, false, 300, 70, 1550, 0, vectors}.error()), 1e-3);
+  }
 }
 
 TEST(Gemm, IgnoresTheRowDistanceOfOneRow) {

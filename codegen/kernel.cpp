@@ -505,7 +505,7 @@ class LoopKernel {
       open(f, gathers && next == loops_.size() && stride[f] == 0 ? As::Vectors : As::CompilerLikes);
     };
     while (next < loops_.size() && stride[loops_[next]] != 0) open_next();
-    find_selected();
+    const bool always = find_selected();
     const std::size_t depth = depth_, first = next;
     while (next < loops_.size()) open_next();
     const CppExpr value = value_of(s.value);
@@ -520,14 +520,14 @@ class LoopKernel {
       const std::string all = gathers ? term : fmt::format("{} + {}", loaded(nest_.output.dtype, y()), term);
       line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, kind, all)));
     }
-    if (gathers) {
+    if (gathers && !always) {
       while (depth_ > depth) close();
       not_selected(first);
     }
     while (depth_ > 1) close();
   }
-  // Opens the block that runs where the index is one of the factor's.
-  void find_selected() {
+  // Opens the block that runs where the index is one of the factor's, unless it always is.
+  bool find_selected() {
     const Selector& s = *selector_;
     const LocalFactor& factor = nest_.factors[s.factor];
     line(fmt::format("const shardc_i64 selected = {};",
@@ -535,10 +535,13 @@ class LoopKernel {
                             fmt::format("x{}[{}]", s.operand, position(nest_.inputs[s.operand])))));
     line(fmt::format("const shardc_i64 {} = selected{};", var(s.factor),
                      factor.offset.empty() ? "" : fmt::format(" - at{}", s.factor)));
+    const std::int64_t bound = nest_.inputs[s.operand].bound;
+    if (bound > 0 && bound <= factor.extent && factor.offset.empty() && factor.length.empty()) return true;
     line(
         fmt::format("if (0 <= {0} && {0} < {1}) {{", var(s.factor),
                     factor.length.empty() ? fmt::format("{}", factor.extent) : fmt::format("n{}", s.factor)));
     ++depth_;
+    return false;
   }
   // What is not found is 0.
   void not_selected(std::size_t next) {

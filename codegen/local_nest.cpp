@@ -25,7 +25,7 @@ std::vector<std::int64_t> strides_of(const Shape& shape) {
 
 LocalAccess local_access(const Mesh& mesh, const LoopNest& nest, const std::vector<LocalFactor>& factors,
                          const Access& access, const Value& value) {
-  LocalAccess local{value.type.dtype, std::vector<std::int64_t>(factors.size(), 0), {}, {}};
+  LocalAccess local{value.type.dtype, std::vector<std::int64_t>(factors.size(), 0), {}, {}, 0};
   const std::vector<std::int64_t> strides = strides_of(local_shape(value.type.shape, value.sharding));
   for (std::size_t d = 0; d < access.size(); ++d) {
     const std::int64_t size = value.type.shape[d];
@@ -44,6 +44,12 @@ LocalAccess local_access(const Mesh& mesh, const LoopNest& nest, const std::vect
     if (!aligned && !axes.empty()) local.shift.add(-strides[d], offset_name(mesh, size, axes));
   }
   return local;
+}
+
+std::int64_t bound_of(const Graph& graph, ValueId value) {
+  for (const Arg& arg : graph.args)
+    if (arg.value == value && arg.role == Arg::Role::Input) return arg.bound;
+  return 0;
 }
 
 }  // namespace
@@ -84,8 +90,10 @@ LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const
       made.length = length_name(mesh, factor.size, factor.axes);
     local.factors.push_back(std::move(made));
   }
-  for (std::size_t k = 0; k < node.operands.size(); ++k)
+  for (std::size_t k = 0; k < node.operands.size(); ++k) {
     local.inputs.push_back(local_access(mesh, nest, local.factors, nest.inputs[k], graph[node.operands[k]]));
+    local.inputs.back().bound = bound_of(graph, node.operands[k]);
+  }
   local.output = local_access(mesh, nest, local.factors, nest.output, graph[node.results[0]]);
   return local;
 }

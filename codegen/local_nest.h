@@ -41,6 +41,7 @@ struct LocalAccess {
   std::vector<std::int64_t> stride;  // per factor, in elements, over local indices
   Linear shift;                      // where the pointer starts, in elements
   std::vector<Guard> guards;
+  std::int64_t bound = 0;  // values are in [0, bound), as the runtime has checked; 0: nothing is known
 };
 
 struct LocalNest {

@@ -121,6 +121,30 @@ graph gather {
   EXPECT_THAT(source, Not(HasSubstr("y[4 * i0 + i1] +")));
 }
 
+// The runtime has checked that indices are below their bound, so that code asks only where that is not
+// enough.
+TEST(Kernels, IndicesThatAreInTheTableAreNotAsked) {
+  const auto asks = [](std::string_view bound, std::string_view table) {
+    const std::string source =
+        source_of(fmt::format(R"(mesh {{x=2}}
+graph lookup {{
+  input %at: i32[30]@[_]{}
+  input %u: f32[64, 8]@[{}, _]
+  %v: f32[i=30, j=8]@[_, _]{} = sum[m=64{}](where(%at[i] == m, %u[m, j], 0.0))
+  output v = %v
+}}
+)",
+                              bound, table, table == "_" ? "" : "{sum: x}", table == "_" ? "" : "@x"));
+    EXPECT_THAT(source, HasSubstr("selected"));
+    return source.find("if (0 <=") != std::string::npos;
+  };
+  EXPECT_FALSE(asks(" < 64", "_"));
+  EXPECT_FALSE(asks(" < 10", "_"));
+  EXPECT_TRUE(asks("", "_"));
+  EXPECT_TRUE(asks(" < 65", "_"));
+  EXPECT_TRUE(asks(" < 64", "x"));
+}
+
 // A sparse matrix by a vector: no array of what is looked up.
 TEST(Kernels, WhatIsLookedUpIsSummedUpAtOnce) {
   const Result<SpmdProgram> program = parse_program(R"(mesh {x=1}

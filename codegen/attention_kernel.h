@@ -1,5 +1,5 @@
-// Attention as one device executes it: panels of sixteen queries against blocks of keys, the scores of a
-// block transposed (a vector holds one key's with eight queries), so that no row is ever summed across a
+// Attention as one device executes it: panels of two vectors of queries against blocks of keys, the scores of
+// a block transposed (a vector holds one key's with as many queries), so that no row is ever summed across a
 // vector. The running maximum and sum of a query correct what earlier blocks left (Milakov and Gimelshein
 // 2018, "Online normalizer calculation for softmax"; Dao et al. 2022, "FlashAttention"). Blocks that no query
 // sees are skipped. Threads take heads of the batch. Memory beside operands and results does not depend on

@@ -71,11 +71,11 @@ HostTensor to_host(const Tensor& tensor) {
 
 Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const BufferPlan& buffers,
                                            const std::vector<Tensor>& args, std::uint64_t seed,
-                                           const Threads& threads) {
+                                           const Threads& threads, const std::string& march) {
   const Graph& graph = program.graph;
   const std::string source = codegen::emit(program, buffers, "", threads.worth_splitting);
   TRY(const std::string object,
-      codegen::compile_cpp(source, "test.cpp", {.opt_level = 1}, codegen::Emit::Object));
+      codegen::compile_cpp(source, "test.cpp", {.march = march, .opt_level = 1}, codegen::Emit::Object));
   TRY(codegen::Jit jit, codegen::Jit::create());
   TRY(const Done added, jit.add_object(object));
   static_cast<void>(added);

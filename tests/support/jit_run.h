@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "codegen/kernel.h"
@@ -18,9 +19,9 @@ struct Threads {
 };
 
 // One step on global tensors, one per argument; the values of the graph's outputs in order. `seed` decides
-// the salt: that of the interpreter is random_bits(seed, 1).
+// the salt: that of the interpreter is random_bits(seed, 1). `march` is the processor to compile for.
 Result<std::vector<Tensor>> run_on_threads(const SpmdProgram& program, const BufferPlan& buffers,
                                            const std::vector<Tensor>& args, std::uint64_t seed,
-                                           const Threads& threads = {});
+                                           const Threads& threads = {}, const std::string& march = "native");
 
 }  // namespace shardc::testing

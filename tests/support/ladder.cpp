@@ -216,7 +216,7 @@ std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOp
     // Some programs on ranks of two or three threads, which divide all there is.
     const int threads = 1 + static_cast<int>(sharded.values.size() % 3);
     const Threads divides = threads == 1 ? Threads{} : Threads{threads, 1};
-    const auto got = run_on_threads(program, buffers, args, kSeed, divides);
+    const auto got = run_on_threads(program, buffers, args, kSeed, divides, options.march);
     if (!got) return render(got.error());
     // Four roundings of float32 in the arguments, twice over, cover what the program's own do to sums that
     // cancel.

@@ -26,7 +26,8 @@ Cluster without_latency(std::int64_t devices);
 struct LadderOptions {
   Fill fill = Fill::Reals;
   bool jit = false;
-  bool exact = false;  // the simulated devices give the same bits (sums of small integers)
+  std::string march = "native";  // what is compiled for
+  bool exact = false;            // the simulated devices give the same bits (sums of small integers)
 };
 // A lowered graph with a sharding on every value: partition, fuse, assign buffers, run.
 std::string check_sharded(const Graph& sharded, const Mesh& mesh, const LadderOptions& options);

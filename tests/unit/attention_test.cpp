@@ -7,7 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <sstream>
 
+#include "codegen/clang.h"
+#include "codegen/emit.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "passes/buffers.h"
@@ -148,6 +151,34 @@ TEST(Attention, MemoryGrowsWithPositionsAndNotWithTheirSquare) {
   EXPECT_GT(few, 0);
   EXPECT_LE(many, 16 * few);
 }
+
+#ifdef __x86_64__
+// How many multiply-adds are in code for this processor that name registers of this kind.
+std::ptrdiff_t multiplies(const std::string& march, std::string_view registers) {
+  const auto program = parse_program(R"(mesh {x=1}
+graph g {
+  input %q: f32[1, 70, 2, 64]@[_, _, _, _]
+  %o: f32[1, 70, 2, 64]@[_, _, _, _], %lse: f32[1, 70, 2]@[_, _, _] = attend(%q, %q, %q, scale=0.5, causal)
+  output o = %o
+})");
+  EXPECT_TRUE(program) << render(program.error());
+  const std::string source = codegen::emit(program.value(), passes::assign_buffers(program.value()), "");
+  const auto made = codegen::compile_cpp(source, "gen.cpp", {.march = march}, codegen::Emit::Assembly);
+  EXPECT_TRUE(made) << render(made.error());
+  std::istringstream lines(made.value());
+  std::ptrdiff_t found = 0;
+  for (std::string line; std::getline(lines, line);)
+    if (line.find("vfmadd") != std::string::npos && line.find(registers) != std::string::npos) ++found;
+  return found;
+}
+
+// Twelve rows of two vectors each, and six where there are half as many registers.
+TEST(Attention, FillsTheRegistersOfTheTarget) {
+  EXPECT_GE(multiplies("x86-64-v4", "%zmm"), 24);
+  EXPECT_GE(multiplies("x86-64-v3", "%ymm"), 12);
+  EXPECT_EQ(multiplies("x86-64-v3", "%zmm"), 0);
+}
+#endif
 
 }  // namespace
 }  // namespace shardc

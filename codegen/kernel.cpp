@@ -535,13 +535,21 @@ class LoopKernel {
                             fmt::format("x{}[{}]", s.operand, position(nest_.inputs[s.operand])))));
     line(fmt::format("const shardc_i64 {} = selected{};", var(s.factor),
                      factor.offset.empty() ? "" : fmt::format(" - at{}", s.factor)));
-    const std::int64_t bound = nest_.inputs[s.operand].bound;
-    if (bound > 0 && bound <= factor.extent && factor.offset.empty() && factor.length.empty()) return true;
+    if (always_selected()) return true;
     line(
         fmt::format("if (0 <= {0} && {0} < {1}) {{", var(s.factor),
                     factor.length.empty() ? fmt::format("{}", factor.extent) : fmt::format("n{}", s.factor)));
     ++depth_;
     return false;
+  }
+  // Is every index that there may be a place of something?
+  bool always_selected() const {
+    const Selector& s = *selector_;
+    const LocalFactor& factor = nest_.factors[s.factor];
+    const auto goes_by = [&](const LocalAccess& access) { return access.stride[s.factor] != 0; };
+    const std::int64_t bound = nest_.inputs[s.operand].bound;
+    return bound > 0 && bound <= factor.extent && factor.offset.empty() && factor.length.empty() &&
+           (goes_by(nest_.output) || std::any_of(nest_.inputs.begin(), nest_.inputs.end(), goes_by));
   }
   // What is not found is 0.
   void not_selected(std::size_t next) {

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cmath>
 #include <unordered_map>
+#include <utility>
 
 #include "ir/support/check.h"
 
@@ -23,13 +24,14 @@ class Writer {
   Writer(const std::vector<Kind>& operands, const std::function<CppLeaf(const ExprNode&)>& leaf)
       : operands_(operands), leaf_(leaf) {}
 
-  CppExpr run(const Expr& e) {
-    count(e);
-    CppExpr result;
-    result.value = write(e);
-    result.kind = kind_of(e, operands_);
-    result.lines = std::move(lines_);
-    return result;
+  std::vector<CppExpr> run(const std::vector<Expr>& all) {
+    for (const Expr& e : all) count(e);
+    std::vector<CppExpr> results;
+    for (const Expr& e : all) {
+      std::string value = write(e);
+      results.push_back({std::exchange(lines_, {}), std::move(value), kind_of(e, operands_)});
+    }
+    return results;
   }
 
  private:
@@ -44,7 +46,7 @@ class Writer {
     const bool literal = e->fn == Fn::Float || e->fn == Fn::Int || e->fn == Fn::Index;
     const bool early = e->fn == Fn::Load && arms_ > 0 && leaf_(*e).anytime;
     if ((uses_[e.get()] < 2 && !early) || literal) return text;
-    std::string name = fmt::format("t{}", lines_.size());
+    std::string name = fmt::format("t{}", names_.size());
     lines_.push_back(fmt::format("const {} {} = {};", cpp_type(kind_of(e, operands_)), name, text));
     names_[e.get()] = name;
     return name;
@@ -301,7 +303,12 @@ inline shardc_u64 shardc_bits(shardc_u64 key, shardc_u64 counter) {
 
 CppExpr cpp_expr(const Expr& e, const std::vector<Kind>& operands,
                  const std::function<CppLeaf(const ExprNode&)>& leaf) {
-  return Writer(operands, leaf).run(e);
+  return cpp_exprs({e}, operands, leaf).front();
+}
+
+std::vector<CppExpr> cpp_exprs(const std::vector<Expr>& all, const std::vector<Kind>& operands,
+                               const std::function<CppLeaf(const ExprNode&)>& leaf) {
+  return Writer(operands, leaf).run(all);
 }
 
 std::string cpp_type(DType dtype) {

@@ -26,6 +26,9 @@ struct CppLeaf {
 // `leaf` spells the leaves. Subtrees that are used more than once become declarations.
 CppExpr cpp_expr(const Expr& e, const std::vector<Kind>& operands,
                  const std::function<CppLeaf(const ExprNode&)>& leaf);
+// Several, which are written in this order; names that the earlier ones declare are known to the later ones.
+std::vector<CppExpr> cpp_exprs(const std::vector<Expr>& all, const std::vector<Kind>& operands,
+                               const std::function<CppLeaf(const ExprNode&)>& leaf);
 
 std::string cpp_type(DType dtype);  // as stored: "float"
 std::string cpp_type(Kind kind);    // as computed: "float", "shardc_i64", "bool"

@@ -16,6 +16,7 @@
 #include "codegen/tables.h"
 #include "codegen/winograd.h"
 #include "ir/price.h"
+#include "ir/siblings.h"
 #include "ir/support/check.h"
 
 namespace shardc::codegen {
@@ -107,7 +108,7 @@ class Level {
   }
 
   void emit_nodes() {
-    for (std::size_t n = 0; n < graph_.nodes.size(); ++n) emit_node(n, graph_.nodes[n]);
+    for (const Loop& loop : in_loops(graph_, plan_)) emit_loop(loop);
   }
 
   // Where the level's memory is.
@@ -170,20 +171,20 @@ class Level {
     return text;
   }
 
-  void emit_node(std::size_t n, const Node& node) {
+  void emit_loop(const Loop& loop) {
     struct Visitor {
       Level& level;
-      std::size_t n;
+      const Loop& loop;
       const Node& node;
       void operator()(const Call& call) const { CHECK(false, "call of {} in a local program", call.op); }
-      void operator()(const LoopNest& nest) const { level.emit_nest(node, nest); }
-      void operator()(const Repeat& repeat) const { level.emit_repeat(n, node, repeat); }
+      void operator()(const LoopNest&) const { level.emit_nests(loop); }
+      void operator()(const Repeat& repeat) const { level.emit_repeat(node, repeat); }
       void operator()(const Collective& collective) const { level.emit_collective(node, collective); }
       void operator()(const Wait&) const { level.emit_wait(node); }
       void operator()(const Sweep& sweep) const { level.emit_sweep(node, sweep); }
       void operator()(const Attention& attention) const { level.emit_attention(node, attention); }
     };
-    std::visit(Visitor{*this, n, node}, node.op);
+    std::visit(Visitor{*this, loop, loop.nodes.front()}, loop.nodes.front().op);
   }
 
   // Remembers which run-time values the step function has to compute.
@@ -193,33 +194,42 @@ class Level {
     p_.lengths.try_emplace(length_name(p_.mesh, size, axes), size, axes);
   }
 
-  void in_region(const Value& result, double flops, double bytes, const std::string& statement) {
-    const int region = p_.region(result.name, flops, bytes);
+  void in_region(const std::string& name, double flops, double bytes, const std::string& statement) {
+    const int region = p_.region(name, flops, bytes);
     line(fmt::format("shardc_enter(self, {});  // {:.15g} flops, {:.15g} bytes", region, flops, bytes));
     line(statement);
     line(fmt::format("shardc_leave(self, {});", region));
   }
 
-  void emit_nest(const Node& node, const LoopNest& nest) {
-    const Value& result = graph_[node.results[0]];
-    for (const Factor& factor : nest.factors) note_axes(factor.size, factor.axes);
-    for (ValueId operand : node.operands)
+  void emit_nests(const Loop& loop) {
+    for (const Factor& factor : std::get<LoopNest>(loop.nodes.front().op).factors)
+      note_axes(factor.size, factor.axes);
+    std::vector<ValueId> operands;
+    const LocalNest local = localize(p_.mesh, graph_, loop, operands);
+    for (ValueId operand : operands)
       for (std::size_t d = 0; d < graph_[operand].type.rank(); ++d)
         note_axes(graph_[operand].type.shape[d], graph_[operand].sharding.dims[d].axes);
-    const LocalNest local = localize(p_.mesh, graph_, node, nest);
     const Kernel kernel = make_kernel(local, p_.worth_splitting);
-    auto shifted = [&](ValueId value, const LocalAccess& access) {
+    std::vector<std::string> arguments;
+    const auto add = [&](ValueId value, const LocalAccess& access) {
       const std::string name = pointer(value);
-      return access.shift.zero() ? name : fmt::format("{} + {}", name, access.shift.text());
+      arguments.push_back(access.shift.zero() ? name : fmt::format("{} + {}", name, access.shift.text()));
     };
-    std::vector<std::string> arguments = {shifted(node.results[0], local.output)};
-    for (std::size_t k = 0; k < node.operands.size(); ++k)
-      arguments.push_back(shifted(node.operands[k], local.inputs[k]));
+    const std::vector<LocalResult> results = local.results();
+    for (std::size_t r = 0; r < results.size(); ++r)
+      if (!results[r].access.passed) add(loop.nodes[r].results[0], results[r].access);
+    for (std::size_t k = 0; k < operands.size(); ++k)
+      if (!local.inputs[k].made) add(operands[k], local.inputs[k]);
     for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);
-    line("// " + describe(result));
-    const Work work = work_of(graph_, node);  // of what is looked up, the hits
+    std::vector<std::string> names;
+    for (const Node& node : loop.nodes) {
+      names.push_back(graph_[node.results[0]].name);
+      line("// " + describe(graph_[node.results[0]]));
+    }
+    const Work work = work_of(graph_, loop);  // of what is looked up, the hits
     const std::string call = fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", "));
-    in_region(result, work.flops, work.bytes, kernel.split ? divided(*kernel.split, call) : call);
+    in_region(fmt::to_string(fmt::join(names, " + ")), work.flops, work.bytes,
+              kernel.split ? divided(*kernel.split, call) : call);
   }
 
   // A call that computes the part from `begin` to `end`, on all threads.
@@ -241,12 +251,12 @@ class Level {
     if (sweep.kind == Sweep::Kind::Recurrence) {
       arguments.insert(arguments.begin(), pointer(node.results[0]));
       const Kernel kernel = recurrence_kernel(sweep, lines, from.type.dtype, node.operands.size() == 2);
-      in_region(to, 2 * elements, bytes,
+      in_region(to.name, 2 * elements, bytes,
                 fmt::format("{}({});", p_.function("recurrence", kernel), fmt::join(arguments, ", ")));
       return;
     }
     const std::int64_t count = to.type.shape[static_cast<std::size_t>(sweep.dim)];
-    in_region(to, 0, bytes,
+    in_region(to.name, 0, bytes,
               fmt::format("shardc_sort_indices({}, {}, {}, {}, {}, {}, {}, {});", arguments[0],
                           static_cast<int>(from.type.dtype), lines.outer, lines.size, lines.inner,
                           sweep.reverse ? 1 : 0, count, pointer(node.results[0])));
@@ -267,7 +277,7 @@ class Level {
     const std::string text =
         fmt::format("{}({}, {}, {}, {}, begin, end, (float*)shardc_scratch(self, 4 * {}));", call.function,
                     fmt::join(arguments, ", "), call.ratio, call.scale, sizes, call.scratch);
-    in_region(graph_[node.results[0]], work.flops, work.bytes, divided({call.parts, 1}, text));
+    in_region(graph_[node.results[0]].name, work.flops, work.bytes, divided({call.parts, 1}, text));
   }
 
   void emit_collective(const Node& node, const Collective& c) {
@@ -327,16 +337,17 @@ class Level {
         break;
       }
     }
-    in_region(to, 0, static_cast<double>(payload_bytes(c, from, to)), call);
+    in_region(to.name, 0, static_cast<double>(payload_bytes(c, from, to)), call);
   }
 
   void emit_wait(const Node& node) {
     const Value& result = graph_[node.results[0]];
     line("// " + describe(result));
-    in_region(result, 0, 0, fmt::format("shardc_wait(self, {});", tickets_.at(node.operands[0])));
+    in_region(result.name, 0, 0, fmt::format("shardc_wait(self, {});", tickets_.at(node.operands[0])));
   }
 
-  void emit_repeat(std::size_t n, const Node& node, const Repeat& repeat) {
+  void emit_repeat(const Node& node, const Repeat& repeat) {
+    const auto n = static_cast<std::size_t>(&node - graph_.nodes.data());
     const Graph& body = *repeat.body;
     const auto carried = static_cast<std::size_t>(repeat.carried),
                stacked = static_cast<std::size_t>(repeat.stacked);

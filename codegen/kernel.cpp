@@ -67,7 +67,7 @@ class LoopKernel {
       if (e->fn == Fn::Uniform || e->fn == Fn::Normal) salted_ = true;
       for (const Expr& arg : e->args) walk(arg);
     };
-    walk(nest_.body);
+    for (const LocalResult& result : nest_.results()) walk(result.body);
     auto guarded = [&](const LocalAccess& access) {
       for (const Guard& guard : access.guards)
         for (const Term& term : guard.index.terms) indexed_[*term.factor] = true;
@@ -77,9 +77,15 @@ class LoopKernel {
   }
 
   std::string parameters() {
-    std::string text = fmt::format("{}* y", cpp_type(nest_.output.dtype));
+    std::vector<std::string> pointers;
+    const std::vector<LocalResult> results = nest_.results();
+    for (std::size_t r = 0; r < results.size(); ++r)
+      if (const LocalAccess& access = results[r].access; !access.passed)
+        pointers.push_back(fmt::format("{}* {}", cpp_type(access.dtype), name_of_result(r)));
     for (std::size_t k = 0; k < nest_.inputs.size(); ++k)
-      text += fmt::format(", const {}* x{}", cpp_type(nest_.inputs[k].dtype), k);
+      if (const LocalAccess& access = nest_.inputs[k]; !access.made)
+        pointers.push_back(fmt::format("const {}* x{}", cpp_type(access.dtype), k));
+    std::string text = fmt::to_string(fmt::join(pointers, ", "));
     auto add = [&](const std::string& type, const std::string& name, const std::string& argument) {
       text += fmt::format(", {} {}", type, name);
       extra_.push_back(argument);
@@ -105,8 +111,8 @@ class LoopKernel {
     auto of = [&](const LocalAccess& access) {
       return access.stride[f] == 1 ? 4 : access.stride[f] == 0 ? 1 : -2;
     };
-    int sum = of(nest_.output);
-    for (const LocalAccess& input : nest_.inputs) sum += of(input);
+    int sum = 0;
+    for (const LocalAccess* access : nest_.accesses()) sum += of(*access);
     return nest_.factors[f].extent == 1 ? -100 : sum;
   }
 
@@ -158,8 +164,10 @@ class LoopKernel {
           counted_.count(g) != 0)
         return;
       const std::int64_t merged = inner.extent * (times_.count(g) != 0 ? times_[g] : 1);
-      auto joined = [&](const LocalAccess& a) { return a.stride[f] == a.stride[g] * merged; };
-      if (!joined(nest_.output) || !std::all_of(nest_.inputs.begin(), nest_.inputs.end(), joined)) return;
+      const std::vector<const LocalAccess*> all = nest_.accesses();
+      if (!std::all_of(all.begin(), all.end(),
+                       [&](const LocalAccess* a) { return a->stride[f] == a->stride[g] * merged; }))
+        return;
       times_[g] = (times_.count(g) != 0 ? times_[g] : 1) *
                   (nest_.factors[f].length.empty() ? nest_.factors[f].extent : 1);
       if (!nest_.factors[f].length.empty()) counted_[g] = f;
@@ -246,6 +254,7 @@ class LoopKernel {
   CppLeaf leaf(const ExprNode& node) const {
     if (node.fn == Fn::Index) return {global(static_cast<std::size_t>(node.index))};
     const LocalAccess& access = nest_.inputs[static_cast<std::size_t>(node.index)];
+    if (access.made) return {loaded(access.dtype, fmt::format("made{}", *access.made))};
     const std::string element = loaded(access.dtype, fmt::format("x{}[{}]", node.index, position(access)));
     if (access.guards.empty() || inside_) return {element};
     std::vector<std::string> guards;
@@ -253,10 +262,11 @@ class LoopKernel {
     return {fmt::format("({} ? {} : 0)", fmt::join(guards, " && "), element), false};
   }
 
-  CppExpr value_of(const Expr& e) const {
+  CppExpr value_of(const Expr& e) const { return values_of({e}).front(); }
+  std::vector<CppExpr> values_of(const std::vector<Expr>& all) const {
     std::vector<Kind> kinds;
     for (const LocalAccess& input : nest_.inputs) kinds.push_back(kind_of(input.dtype));
-    return cpp_expr(e, kinds, [&](const ExprNode& node) { return leaf(node); });
+    return cpp_exprs(all, kinds, [&](const ExprNode& node) { return leaf(node); });
   }
 
   void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
@@ -308,6 +318,7 @@ class LoopKernel {
 
   void plain() {
     const auto element = [&] {
+      if (!nest_.beside.empty()) return together();
       const CppExpr value = value_of(nest_.body);
       for (const std::string& text : value.lines) line(text);
       line(fmt::format("{} = {};", y(), stored(nest_.output.dtype, value.kind, value.value)));
@@ -317,6 +328,24 @@ class LoopKernel {
     else
       sweep(element);
   }
+
+  // Siblings: all values of an element before any is written, since one may be written where another is read.
+  void together() {
+    const std::vector<LocalResult> results = nest_.results();
+    std::vector<Expr> bodies;
+    for (const LocalResult& result : results) bodies.push_back(result.body);
+    const std::vector<CppExpr> values = values_of(bodies);
+    for (std::size_t r = 0; r < results.size(); ++r) {
+      const DType dtype = results[r].access.dtype;
+      for (const std::string& text : values[r].lines) line(text);
+      line(fmt::format("const {} made{} = {};", cpp_type(dtype), r,
+                       stored(dtype, values[r].kind, values[r].value)));
+    }
+    for (std::size_t r = 0; r < results.size(); ++r)
+      if (!results[r].access.passed)
+        line(fmt::format("{}[{}] = made{};", name_of_result(r), position(results[r].access), r));
+  }
+  static std::string name_of_result(std::size_t r) { return r == 0 ? "y" : fmt::format("y{}", r); }
 
   // The loop along which an operand lies in memory that the long innermost one steps through: a transpose.
   // Functions want longer rows.

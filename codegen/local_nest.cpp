@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
+#include <span>
 
 namespace shardc::codegen {
 namespace {
@@ -70,6 +72,18 @@ std::string Linear::text() const {
   return result;
 }
 
+std::vector<LocalResult> LocalNest::results() const {
+  std::vector<LocalResult> all = {{output, body}};
+  all.insert(all.end(), beside.begin(), beside.end());
+  return all;
+}
+std::vector<const LocalAccess*> LocalNest::accesses() const {
+  std::vector<const LocalAccess*> all = {&output};
+  for (const LocalResult& result : beside) all.push_back(&result.access);
+  for (const LocalAccess& input : inputs) all.push_back(&input);
+  return all;
+}
+
 std::string offset_name(const Mesh& mesh, std::int64_t size, const Axes& axes) {
   return fmt::format("at_{}{}", size, axes_suffix(mesh, axes));
 }
@@ -80,7 +94,10 @@ std::string length_of(const LocalFactor& factor) {
   return factor.length.empty() ? fmt::format("{}", factor.extent) : factor.length;
 }
 
-LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const LoopNest& nest) {
+namespace {
+
+LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, const Node& node) {
+  const auto& nest = std::get<LoopNest>(node.op);
   LocalNest local{{}, {}, {}, nest.combine, nest.body};
   for (std::size_t f = 0; f < nest.factors.size(); ++f) {
     const Factor& factor = nest.factors[f];
@@ -95,7 +112,38 @@ LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const
     local.inputs.back().bound = bound_of(graph, node.operands[k]);
   }
   local.output = local_access(mesh, nest, local.factors, nest.output, graph[node.results[0]]);
+  local.output.passed = loop.passed.contains(node.results[0]);
   return local;
+}
+
+}  // namespace
+
+LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, std::vector<ValueId>& operands) {
+  const std::span<const Node> siblings = loop.nodes;
+  LocalNest all = localize(mesh, graph, loop, siblings[0]);
+  operands = siblings[0].operands;
+  for (std::size_t s = 1; s < siblings.size(); ++s) {
+    LocalNest own = localize(mesh, graph, loop, siblings[s]);
+    std::vector<int> at;  // where its operands are among those of all
+    for (std::size_t k = 0; k < own.inputs.size(); ++k) {
+      const ValueId operand = siblings[s].operands[k];
+      LocalAccess& access = own.inputs[k];
+      for (std::size_t m = 0; m < s; ++m)
+        if (siblings[m].results[0] == operand) access.made = m;
+      std::size_t i = 0;
+      while (i < operands.size() && (operands[i] != operand || all.inputs[i] != access)) ++i;
+      at.push_back(static_cast<int>(i));
+      if (i < operands.size()) continue;
+      operands.push_back(operand);
+      all.inputs.push_back(std::move(access));
+    }
+    const Expr body = substitute(own.body, [&](const ExprNode& leaf) {
+      const auto index = static_cast<std::size_t>(leaf.index);
+      return leaf.fn == Fn::Load ? x(at[index]) : index_of(FactorId(index));
+    });
+    all.beside.push_back({std::move(own.output), body});
+  }
+  return all;
 }
 
 }  // namespace shardc::codegen

@@ -6,10 +6,12 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "ir/graph.h"
+#include "ir/siblings.h"
 
 namespace shardc::codegen {
 
@@ -20,6 +22,7 @@ struct Linear {
   void add(std::int64_t coefficient, const std::string& variable);
   bool zero() const { return constant == 0 && terms.empty(); }
   std::string text() const;
+  bool operator==(const Linear&) const = default;
 };
 
 struct LocalFactor {
@@ -34,6 +37,7 @@ struct LocalFactor {
 struct Guard {
   Affine index;  // global, over the nest's factors
   std::int64_t size = 0;
+  bool operator==(const Guard&) const = default;
 };
 
 struct LocalAccess {
@@ -42,6 +46,15 @@ struct LocalAccess {
   Linear shift;                      // where the pointer starts, in elements
   std::vector<Guard> guards;
   std::int64_t bound = 0;  // values are in [0, bound), as the runtime has checked; 0: nothing is known
+  std::optional<std::size_t> made = std::nullopt;  // of an operand: the result of this nest that it is
+  bool passed = false;                             // a result that stays in a register
+  bool operator==(const LocalAccess&) const = default;
+};
+
+// One more result of a nest, per element after those before it, which it may read.
+struct LocalResult {
+  LocalAccess access;
+  Expr body;
 };
 
 struct LocalNest {
@@ -50,9 +63,14 @@ struct LocalNest {
   LocalAccess output;
   Combine combine = Combine::None;
   Expr body;
+  std::vector<LocalResult> beside;  // those of the siblings (ir/siblings.h)
+
+  std::vector<LocalResult> results() const;          // all of them
+  std::vector<const LocalAccess*> accesses() const;  // to results and inputs
 };
 
-LocalNest localize(const Mesh& mesh, const Graph& graph, const Node& node, const LoopNest& nest);
+// One nest, also of siblings. `operands` receives whose the inputs are.
+LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, std::vector<ValueId>& operands);
 
 // Names of the run-time values of a dimension on this mesh.
 std::string offset_name(const Mesh& mesh, std::int64_t size, const Axes& axes);

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "ir/attention.h"
-#include "ir/buffers.h"
 #include "ir/expr.h"
 
 namespace shardc {
@@ -401,6 +401,28 @@ Work work_of(const Graph& graph, const Node& node) {
                  bytes, swept.type.dtype);
 }
 
+Work work_of(const Graph& graph, const Loop& loop) {
+  Work all = work_of(graph, loop.nodes.front());
+  const auto bytes = [&](ValueId value) { return static_cast<double>(local_bytes(graph[value])); };
+  std::set<ValueId> met;
+  for (const Node& node : loop.nodes) {
+    if (&node != &loop.nodes.front()) {
+      const Work own = work_of(graph, node);
+      all.flops += own.flops;
+      all.effort += own.effort;
+      all.stepped += own.stepped;
+      all.rows = std::max(all.rows, own.rows);
+      all.bytes += own.bytes;
+      for (ValueId operand : node.operands)
+        if (met.contains(operand)) all.bytes -= bytes(operand);
+    }
+    met.insert(node.operands.begin(), node.operands.end());
+    met.insert(node.results.begin(), node.results.end());
+  }
+  for (ValueId passed : loop.passed) all.bytes -= bytes(passed);
+  return all;
+}
+
 std::string describe_work(const Graph& graph, const Node& node) {
   if (std::holds_alternative<Call>(node.op) || std::holds_alternative<Repeat>(node.op) ||
       std::holds_alternative<Wait>(node.op))
@@ -434,12 +456,15 @@ double seconds_of_loop(double flops, double bytes, DType dtype, const Device& de
   return seconds_of({.flops = flops, .bytes = bytes, .effort = flops, .dtype = dtype}, device);
 }
 
-std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, const Cluster& cluster) {
+std::vector<double> predicted_regions(const Graph& graph, const BufferPlan& plan, const Mesh& mesh,
+                                      const Cluster& cluster) {
   std::vector<double> seconds;
   std::map<ValueId, double> started;  // is seen where it is waited for
-  for (const Node& node : graph.nodes) {
+  for (const Loop& loop : in_loops(graph, plan)) {
+    const Node& node = loop.nodes.front();
     if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
-      const std::vector<double> inside = predicted_regions(*repeat->body, mesh, cluster);
+      const auto n = static_cast<std::size_t>(&node - graph.nodes.data());
+      const std::vector<double> inside = predicted_regions(*repeat->body, plan.bodies.at(n), mesh, cluster);
       seconds.insert(seconds.end(), inside.begin(), inside.end());
     } else if (const auto* collective = std::get_if<Collective>(&node.op)) {
       const std::int64_t bytes = payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]);
@@ -449,7 +474,7 @@ std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, cons
     } else if (std::holds_alternative<Wait>(node.op)) {
       seconds.push_back(started.at(node.operands[0]));
     } else {
-      seconds.push_back(seconds_of(work_of(graph, node), cluster.device));
+      seconds.push_back(seconds_of(work_of(graph, loop), cluster.device));
     }
   }
   return seconds;

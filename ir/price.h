@@ -30,6 +30,7 @@
 
 #include "ir/cluster.h"
 #include "ir/graph.h"
+#include "ir/siblings.h"
 
 namespace shardc {
 
@@ -100,6 +101,9 @@ Work work_of(const Attention& attention, const std::vector<Type>& types, double 
 
 // Of a node of a local graph, but for repeats and collectives.
 Work work_of(const Graph& graph, const Node& node);
+// Of nodes that are one loop: what several read, or one makes and another reads, moves once, what is passed
+// never.
+Work work_of(const Graph& graph, const Loop& loop);
 // The same in words, as generated code counts it for its report: "480 flops, 192 bytes". Of a collective,
 // what the device hands to it; of a repeat or a wait, nothing.
 std::string describe_work(const Graph& graph, const Node& node);
@@ -110,8 +114,9 @@ double seconds_of(const Work& work, const Device& device);
 double seconds_of_loop(double flops, double bytes, DType dtype, const Device& device);
 
 // Of one execution of each region of a local graph, in the order in which generated code numbers them: nodes
-// as they stand, those of a repeat's body in its place.
-std::vector<double> predicted_regions(const Graph& graph, const Mesh& mesh, const Cluster& cluster);
+// as they stand, siblings together, those of a repeat's body in its place.
+std::vector<double> predicted_regions(const Graph& graph, const BufferPlan& plan, const Mesh& mesh,
+                                      const Cluster& cluster);
 
 // Of this process' kind of machine, when nothing better is known: `devices` cores on one level.
 Cluster plain_cluster(std::int64_t devices);

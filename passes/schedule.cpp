@@ -1,6 +1,8 @@
 #include "passes/schedule.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 #include <utility>
 
 #include "ir/buffers.h"
@@ -31,7 +33,7 @@ class Scheduler {
 
   Graph run() {
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n)
-      places_.push_back(frees_memory(n) ? soonest(n) : Place{n, 0});
+      places_.push_back(comes_soon(n) ? soonest(n) : Place{n, 0, 0});
     std::vector<std::size_t> order(graph_.nodes.size());
     for (std::size_t n = 0; n < order.size(); ++n) order[n] = n;
     std::stable_sort(order.begin(), order.end(),
@@ -47,8 +49,9 @@ class Scheduler {
   }
 
  private:
-  // Behind the node of that number, which stayed where it was, and others that followed it before.
-  using Place = std::pair<std::size_t, std::size_t>;
+  // Behind the node of the first number, which stayed where it was; which one of those it is; and behind that
+  // one, which one of the updates that follow it.
+  using Place = std::array<std::size_t, 3>;
 
   // Arguments and outputs have storage of their own.
   std::int64_t bytes_of(ValueId value) const { return stored_[*value] ? 0 : local_bytes(graph_[value]); }
@@ -57,9 +60,16 @@ class Scheduler {
     return !stored_[*operand] && users_[*operand].back() == NodeId(n);
   }
 
-  bool frees_memory(std::size_t n) const {
+  bool comes_soon(std::size_t n) const {
     const Node& node = graph_.nodes[n];
     if (std::holds_alternative<Repeat>(node.op) || node.operands.empty()) return false;
+    const std::int64_t more = bytes_more(n);
+    return more < 0 || (more == 0 && follows_update(node)) || is_setting(node);
+  }
+
+  // That are needed after the node, and were not before.
+  std::int64_t bytes_more(std::size_t n) const {
+    const Node& node = graph_.nodes[n];
     std::int64_t more = 0;
     for (ValueId result : node.results) more += bytes_of(result);
     std::vector<ValueId> operands = node.operands;
@@ -67,11 +77,26 @@ class Scheduler {
     operands.erase(std::unique(operands.begin(), operands.end()), operands.end());
     for (ValueId operand : operands)
       if (dies_at(operand, n)) more -= bytes_of(operand);
-    return more < 0;
+    return more;
+  }
+
+  // A parameter's update, of its states' updates: beside them, if it may be.
+  bool follows_update(const Node& node) const {
+    const auto updates = [&](ValueId value) { return replaced_[*value].valid(); };
+    return updates(node.results[0]) && std::any_of(node.operands.begin(), node.operands.end(), updates);
+  }
+
+  // A number made of arguments alone, as an optimizer's correction: first of all, it stands between no
+  // others.
+  bool is_setting(const Node& node) const {
+    const auto* nest = std::get_if<LoopNest>(&node.op);
+    return nest != nullptr && nest->factors.empty() && !stored_[*node.results[0]] &&
+           std::none_of(node.operands.begin(), node.operands.end(),
+                        [&](ValueId operand) { return made_by_[*operand].valid(); });
   }
 
   Place soonest(std::size_t n) {
-    Place latest{0, 0};
+    Place latest{0, 0, 0};
     const auto wait_for = [&](NodeId other) {
       if (other.valid() && static_cast<std::size_t>(*other) < n) latest = std::max(latest, places_[*other]);
     };
@@ -83,7 +108,8 @@ class Scheduler {
     for (ValueId result : graph_.nodes[n].results)  // written over an argument, after whoever reads that
       if (const ValueId argument = replaced_[*result]; argument.valid())
         for (NodeId reader : users_[*argument]) wait_for(reader);
-    return {latest.first, ++followers_[latest.first]};
+    if (follows_update(graph_.nodes[n])) return {latest[0], latest[1], ++behind_[{latest[0], latest[1]}]};
+    return {latest[0], ++followers_[latest[0]], 0};
   }
 
   const Graph& graph_;
@@ -93,6 +119,7 @@ class Scheduler {
   std::vector<ValueId> replaced_;       // per value: the argument over which it is written
   std::vector<Place> places_;           // per node, in the old order
   std::vector<std::size_t> followers_;  // per node: how many were moved behind it
+  std::map<std::pair<std::size_t, std::size_t>, std::size_t> behind_;  // per place: how many updates follow
 };
 
 }  // namespace

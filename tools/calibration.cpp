@@ -33,11 +33,12 @@ constexpr std::string_view kLoops = R"yaml(
 model: loops
 dims: {{R: {ranks}, N: {rows}}}
 inputs:
+  w: f32[R, N, 64]
   x: f32[R, N, 64]
   z: f32[R, N, 64]
 graph:
   - sum: x + z
-  - exps: exp(sum)
+  - exps: exp(w)
   - rows: sum(exps, axis=2)
   - columns: sum(sum, axis=1)
   - turned: transpose(exps, [0, 2, 1])
@@ -182,7 +183,7 @@ std::vector<Subject> subjects(std::int64_t ranks, bool quick) {
 }
 
 struct Compiled {
-  SpmdProgram program;
+  passes::LocalProgram local;
   codegen::Jit jit;
   const shardc_program* code;
 };
@@ -204,10 +205,10 @@ Result<Compiled> compile(const Subject& subject) {
   TRY(const Done added, jit.add_object(object));
   static_cast<void>(added);
   TRY(void* symbol, jit.lookup("shardc_the_program"));
-  return Compiled{std::move(local.program), std::move(jit), static_cast<const shardc_program*>(symbol)};
+  return Compiled{std::move(local), std::move(jit), static_cast<const shardc_program*>(symbol)};
 }
 
-// Every node, in the order in which generated code numbers its regions: its work, or the payload of a
+// Every loop, in the order in which generated code numbers its regions: its work, or the payload of a
 // collective.
 struct Region {
   std::string name;
@@ -215,16 +216,18 @@ struct Region {
   Collective collective;
   double payload = 0;
 };
-void add_regions(const Graph& graph, std::vector<Region>& regions) {
-  for (const Node& node : graph.nodes) {
+void add_regions(const Graph& graph, const BufferPlan& plan, std::vector<Region>& regions) {
+  for (const Loop& loop : in_loops(graph, plan)) {
+    const Node& node = loop.nodes.front();
     if (const auto* repeat = std::get_if<Repeat>(&node.op))
-      add_regions(*repeat->body, regions);
+      add_regions(*repeat->body, plan.bodies.at(static_cast<std::size_t>(&node - graph.nodes.data())),
+                  regions);
     else if (const auto* collective = std::get_if<Collective>(&node.op))
       regions.push_back(
           {graph[node.results[0]].name, std::nullopt, *collective,
            static_cast<double>(payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]))});
     else
-      regions.push_back({graph[node.results[0]].name, work_of(graph, node), {}, 0});
+      regions.push_back({graph[node.results[0]].name, work_of(graph, loop), {}, 0});
   }
 }
 
@@ -244,7 +247,7 @@ void time_program(const Subject& subject, const Compiled& compiled, const Calibr
   for (int i = 0; i < steps; ++i) session.step();
   session.profile(false);
   std::vector<Region> regions;
-  add_regions(compiled.program.graph, regions);
+  add_regions(compiled.local.program.graph, compiled.local.buffers, regions);
   std::map<std::size_t, std::vector<std::int64_t>> times;
   for (const std::vector<runtime::Event>& rank : session.events())
     for (const runtime::Event& event : rank)

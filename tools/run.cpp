@@ -36,7 +36,7 @@ std::string to_json(const Comparison& c, const Diagnostics& remarks) {
 void expect(const Built& built, runtime::RunOptions& options) {
   const Mesh& mesh = built.plan.mesh;
   const Cluster cluster = built.plan.machine ? *built.plan.machine : this_machine(mesh.devices());
-  options.predicted = predicted_regions(built.local.program.graph, mesh, cluster);
+  options.predicted = predicted_regions(built.local.program.graph, built.local.buffers, mesh, cluster);
   if (!built.plan.machine || !cluster.device.flops.contains(DType::F32))
     return;  // assumed speeds limit nothing
   options.limits = {cluster.device.flops.at(DType::F32), cluster.device.bandwidth, false};

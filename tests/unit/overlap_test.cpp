@@ -274,11 +274,14 @@ TEST(OverlapSimulate, PaysWhatIsNotHidden) {
 TEST(OverlapSimulate, CountsOnce) {
   const SpmdProgram before = parsed(kBackward), after = passes::overlap(before, machine(1));
   EXPECT_EQ(traffic_of(after.graph), traffic_of(before.graph));
-  const std::vector<double> regions = predicted_regions(after.graph, after.mesh, machine(1));
+  const auto seconds_of_regions = [](const SpmdProgram& program) {
+    return predicted_regions(program.graph, passes::assign_buffers(program), program.mesh, machine(1));
+  };
+  const std::vector<double> regions = seconds_of_regions(after);
   ASSERT_EQ(regions.size(), after.graph.nodes.size());
   double sum = 0, was = 0;
   for (double seconds : regions) sum += seconds;
-  for (double seconds : predicted_regions(before.graph, before.mesh, machine(1))) was += seconds;
+  for (double seconds : seconds_of_regions(before)) was += seconds;
   EXPECT_NEAR(sum, was, 1e-12);
 }
 

@@ -119,7 +119,8 @@ void check(const std::string& graph) {
   ASSERT_TRUE(program) << render(program.error());
   const Graph& g = program.value().graph;
   const Node& node = g.nodes[0];
-  const LocalNest nest = localize(program.value().mesh, g, node, std::get<LoopNest>(node.op));
+  std::vector<ValueId> operands;
+  const LocalNest nest = localize(program.value().mesh, g, Loop{{&node, 1}, {}}, operands);
   const std::optional<Kernel> kernel = winograd_product(nest);
   ASSERT_TRUE(kernel) << graph;
   const bool split = std::any_of(nest.factors.begin(), nest.factors.end(),

@@ -1,0 +1,156 @@
+#include "ir/siblings.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace shardc {
+namespace {
+
+constexpr std::size_t kMostArrays = 16;  // that one loop walks: each takes an address, most a vector register
+
+// Nests that are walked alike: what differs is names of factors.
+bool same_loops(const LoopNest& a, const LoopNest& b) {
+  return std::equal(a.factors.begin(), a.factors.end(), b.factors.begin(), b.factors.end(),
+                    [](const Factor& one, const Factor& other) {
+                      return one.size == other.size && one.axes == other.axes;
+                    });
+}
+
+// Do the loops walk an operand from major to minor? One that they cross wants tiles of its own.
+bool in_order(const Access& access) {
+  FactorId last;
+  for (const Affine& dim : access) {
+    std::int64_t step = 0;
+    for (const Term& term : dim.terms) {
+      if (term.factor <= last || (step != 0 && term.coefficient >= step)) return false;
+      last = term.factor;
+      step = term.coefficient;
+    }
+  }
+  return true;
+}
+
+// Has every iteration an element of its own?
+bool walks_all(const LoopNest& nest, const Access& access) {
+  std::set<FactorId> walked;
+  for (const Affine& dim : access)
+    for (const Term& term : dim.terms) walked.insert(term.factor);
+  for (std::size_t f = 0; f < nest.factors.size(); ++f)
+    if (nest.factors[f].size > 1 && !walked.contains(FactorId(f))) return false;
+  return true;
+}
+
+bool is_candidate(const Node& node) {
+  const auto* nest = std::get_if<LoopNest>(&node.op);
+  return nest != nullptr && nest->combine == Combine::None && iterations(*nest) > 1 &&
+         std::all_of(nest->inputs.begin(), nest->inputs.end(), in_order);
+}
+
+class Siblings {
+ public:
+  Siblings(const Graph& graph, const BufferPlan& plan, std::size_t first)
+      : graph_(graph), plan_(plan), first_(first), end_(first) {
+    add(graph.nodes[end_]);
+  }
+
+  std::span<const Node> run() {
+    if (is_candidate(graph_.nodes[first_]))
+      while (end_ < graph_.nodes.size() && joins(graph_.nodes[end_])) add(graph_.nodes[end_]);
+    return std::span(graph_.nodes).subspan(first_, end_ - first_);
+  }
+
+ private:
+  std::span<const Node> members() const { return std::span(graph_.nodes).subspan(first_, end_ - first_); }
+  static const LoopNest& nest_of(const Node& node) { return std::get<LoopNest>(node.op); }
+
+  void add(const Node& node) {
+    arrays_.insert(node.results.begin(), node.results.end());
+    arrays_.insert(node.operands.begin(), node.operands.end());
+    ++end_;
+  }
+
+  bool joins(const Node& node) const {
+    if (!is_candidate(node) || !same_loops(nest_of(graph_.nodes[first_]), nest_of(node))) return false;
+    std::set<ValueId> arrays = arrays_;
+    arrays.insert(node.results.begin(), node.results.end());
+    arrays.insert(node.operands.begin(), node.operands.end());
+    if (arrays.size() > kMostArrays) return false;
+    bool shares = false;
+    for (const Node& member : members()) {
+      if (!may_run_beside(member, node)) return false;
+      shares = shares || saves(member, node);
+    }
+    return shares;
+  }
+
+  // Does the later one read at each element what the member reads or makes there?
+  static bool saves(const Node& member, const Node& later) {
+    const LoopNest &one = nest_of(member), &other = nest_of(later);
+    for (std::size_t k = 0; k < later.operands.size(); ++k) {
+      if (later.operands[k] == member.results[0]) return true;
+      for (std::size_t j = 0; j < member.operands.size(); ++j)
+        if (member.operands[j] == later.operands[k] && one.inputs[j] == other.inputs[k] &&
+            walks_all(other, other.inputs[k]))
+          return true;
+    }
+    return false;
+  }
+
+  // Element by element they do what one after the other does: what the later one writes where the member
+  // reads, and what it reads of the member's, is the same element. What they write lies apart, and the
+  // member does not write what the later one reads from before both.
+  bool may_run_beside(const Node& member, const Node& later) const {
+    const LoopNest &one = nest_of(member), &other = nest_of(later);
+    if (overlap(member.results[0], later.results[0])) return false;
+    for (std::size_t k = 0; k < later.operands.size(); ++k) {
+      const bool made = later.operands[k] == member.results[0];
+      if (made ? other.inputs[k] != one.output : overlap(later.operands[k], member.results[0])) return false;
+    }
+    for (std::size_t j = 0; j < member.operands.size(); ++j)
+      if (overlap(member.operands[j], later.results[0]) &&
+          !same_elements(member.operands[j], one.inputs[j], later.results[0], other.output))
+        return false;
+    return true;
+  }
+
+  bool overlap(ValueId a, ValueId b) const {
+    const Storage &one = plan_.values[*a], &other = plan_.values[*b];
+    if (one.kind != other.kind) return false;
+    if (one.kind != Storage::Kind::Arena) return one.index == other.index;
+    return one.offset < other.offset + local_bytes(graph_[b]) &&
+           other.offset < one.offset + local_bytes(graph_[a]);
+  }
+
+  // Of two values that overlap: does each iteration meet one element in both?
+  bool same_elements(ValueId a, const Access& at_a, ValueId b, const Access& at_b) const {
+    const Storage &one = plan_.values[*a], &other = plan_.values[*b];
+    return one.offset == other.offset && graph_[a].type == graph_[b].type &&
+           layout_of(graph_[a].sharding) == layout_of(graph_[b].sharding) && at_a == at_b;
+  }
+
+  const Graph& graph_;
+  const BufferPlan& plan_;
+  std::size_t first_, end_;
+  std::set<ValueId> arrays_;
+};
+
+}  // namespace
+
+std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
+  const std::vector<std::vector<NodeId>> readers = users(graph);
+  std::set<ValueId> outside;
+  for (const Output& output : graph.outputs) outside.insert(output.value);
+  std::vector<Loop> loops;
+  for (std::size_t n = 0; n < graph.nodes.size(); n += loops.back().nodes.size()) {
+    Loop loop{Siblings(graph, plan, n).run(), {}};
+    const NodeId end(n + loop.nodes.size());
+    for (const Node& node : loop.nodes)
+      for (ValueId made : node.results)
+        if (!readers[*made].empty() && readers[*made].back() < end && !outside.contains(made))
+          loop.passed.insert(made);
+    loops.push_back(std::move(loop));
+  }
+  return loops;
+}
+
+}  // namespace shardc

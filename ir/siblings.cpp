@@ -6,6 +6,7 @@
 namespace shardc {
 namespace {
 
+constexpr std::int64_t kShortRow = 16;   // elements, with which vectors are not filled
 constexpr std::size_t kMostArrays = 16;  // that one loop walks: each takes an address, most a vector register
 
 // Nests that are walked alike: what differs is names of factors.
@@ -40,6 +41,22 @@ bool walks_all(const LoopNest& nest, const Access& access) {
   return true;
 }
 
+// Are all arrays walked as one row, whatever their dimensions?
+bool is_one_row(const LoopNest& nest) {
+  return std::all_of(nest.inputs.begin(), nest.inputs.end(), [&](const Access& input) {
+    return input == nest.output ||
+           std::all_of(input.begin(), input.end(), [](const Affine& dim) { return dim.terms.empty(); });
+  });
+}
+
+// On each device, of the innermost loop.
+std::int64_t row_of(const LoopNest& nest) {
+  std::int64_t row = 1;
+  for (const Factor& factor : nest.factors)
+    if (factor.size > 1) row = chunk_of(factor.size, factor.axes);
+  return row;
+}
+
 bool is_candidate(const Node& node) {
   const auto* nest = std::get_if<LoopNest>(&node.op);
   return nest != nullptr && nest->combine == Combine::None && iterations(*nest) > 1 &&
@@ -70,7 +87,10 @@ class Siblings {
   }
 
   bool joins(const Node& node) const {
-    if (!is_candidate(node) || !same_loops(nest_of(graph_.nodes[first_]), nest_of(node))) return false;
+    const Node& first = graph_.nodes[first_];
+    if (!is_candidate(node) || !same_loops(nest_of(first), nest_of(node))) return false;
+    if (is_one_row(nest_of(first)) != is_one_row(nest_of(node)) && row_of(nest_of(node)) < kShortRow)
+      return false;
     std::set<ValueId> arrays = arrays_;
     arrays.insert(node.results.begin(), node.results.end());
     arrays.insert(node.operands.begin(), node.operands.end());

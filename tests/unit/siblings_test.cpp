@@ -103,6 +103,17 @@ TEST(Siblings, AreDividedAlike) {
             "u | v | w x");
 }
 
+// A loop over all elements is not cut into rows of few.
+TEST(Siblings, FillVectors) {
+  const auto loops = [](const std::string& n) {
+    return loops_of("input %a: f32[40, " + n + "]\n input %b: f32[" + n + "]\n %u: f32[i=40, j=" + n +
+                    "] = %a[i, j] + %b[j]\n %v: f32[i=40, j=" + n +
+                    "] = max(0.0, %u[i, j])\n output u = %u\n output v = %v");
+  };
+  EXPECT_EQ(loops("3"), "u | v");
+  EXPECT_EQ(loops("64"), "u v");
+}
+
 // An operand that the loops cross wants tiles of its own.
 TEST(Siblings, AreNoTransposes) {
   EXPECT_EQ(loops_of(R"(

@@ -217,7 +217,7 @@ class Level {
     };
     const std::vector<LocalResult> results = local.results();
     for (std::size_t r = 0; r < results.size(); ++r)
-      if (!results[r].access.passed) add(loop.nodes[r].results[0], results[r].access);
+      if (!results[r].access.passed) add(loop.nodes[loop.adds ? 1 : r].results[0], results[r].access);
     for (std::size_t k = 0; k < operands.size(); ++k)
       if (!local.inputs[k].made) add(operands[k], local.inputs[k]);
     for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);

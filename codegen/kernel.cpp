@@ -41,6 +41,7 @@ class LoopKernel {
     choose_order();
     choose_split();
     const Kind result = kind_of(nest_.output.dtype);
+    CHECK(!nest_.adds || selector_, "rows are added at looked-up places");
     if (selector_)
       selected();
     else if (nest_.combine == Combine::None)
@@ -522,7 +523,8 @@ class LoopKernel {
     const bool sums = reduced(s.factor) && !gathers && stride[*sum] != 0 &&
                       cpp_type(nest_.output.dtype) == kind_type() &&
                       std::all_of(sum, loops_.end(), [&](std::size_t f) { return reduced(f); });
-    if (!gathers && !sums) clear_selected();
+    CHECK(!nest_.adds || (!gathers && !sums), "only scattered rows are added");
+    if (!gathers && !sums && !nest_.adds) clear_selected();
 
     std::size_t next = 0, depth_of_sum = 0;
     const auto open_next = [&] {

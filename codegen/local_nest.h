@@ -64,6 +64,7 @@ struct LocalNest {
   Combine combine = Combine::None;
   Expr body;
   std::vector<LocalResult> beside;  // those of the siblings (ir/siblings.h)
+  bool adds = false;                // to what lies there (ir/added.h)
 
   std::vector<LocalResult> results() const;          // all of them
   std::vector<const LocalAccess*> accesses() const;  // to results and inputs

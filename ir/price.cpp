@@ -404,6 +404,11 @@ Work work_of(const Graph& graph, const Node& node) {
 Work work_of(const Graph& graph, const Loop& loop) {
   Work all = work_of(graph, loop.nodes.front());
   const auto bytes = [&](ValueId value) { return static_cast<double>(local_bytes(graph[value])); };
+  if (loop.adds) {  // nothing is cleared: rows are read, as is what they are added to, which is written
+    all.bytes = 3 * (all.bytes - bytes(loop.nodes.front().results[0]));
+    all.flops = std::min(all.flops, all.bytes);
+    return all;
+  }
   std::set<ValueId> met;
   for (const Node& node : loop.nodes) {
     if (&node != &loop.nodes.front()) {

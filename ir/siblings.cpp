@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ir/added.h"
+
 namespace shardc {
 namespace {
 
@@ -154,6 +156,11 @@ class Siblings {
   std::set<ValueId> arrays_;
 };
 
+bool same_place(const BufferPlan& plan, ValueId a, ValueId b) {
+  const Storage &one = plan.values[*a], &other = plan.values[*b];
+  return one.kind == Storage::Kind::Arena && other.kind == one.kind && one.offset == other.offset;
+}
+
 }  // namespace
 
 std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
@@ -162,6 +169,11 @@ std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
   for (const Output& output : graph.outputs) outside.insert(output.value);
   std::vector<Loop> loops;
   for (std::size_t n = 0; n < graph.nodes.size(); n += loops.back().nodes.size()) {
+    if (const auto other = added_to(graph, readers, n);
+        other && same_place(plan, *other, graph.nodes[n + 1].results[0])) {
+      loops.push_back({std::span(graph.nodes).subspan(n, 2), {graph.nodes[n].results[0]}, true});
+      continue;
+    }
     Loop loop{Siblings(graph, plan, n).run(), {}};
     const NodeId end(n + loop.nodes.size());
     for (const Node& node : loop.nodes)

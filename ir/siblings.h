@@ -3,8 +3,8 @@
 // value moves between memory and processor once, and what a sibling has made is read in a register:
 //
 //   %m2: f32[i=64] = 0.9 * %m[i] + 0.1 * %g[i]
-//   %v2: f32[i=64] = 0.9 * %v[i] + 0.1 * %g[i] * %g[i]      three nodes, seven arrays that move instead of
-//   ten %p2: f32[i=64] = %p[i] - %m2[i] / sqrt(%v2[i])
+//   %v2: f32[i=64] = 0.9 * %v[i] + 0.1 * %g[i] * %g[i]
+//   %p2: f32[i=64] = %p[i] - %m2[i] / sqrt(%v2[i])        seven arrays move, not ten
 //
 // Whether they may be depends on where values lie, which is decided before: here nothing is moved. Code
 // generation and whoever speaks of its regions ask the same question.
@@ -22,6 +22,7 @@ namespace shardc {
 struct Loop {
   std::span<const Node> nodes;  // siblings, or any node by itself
   std::set<ValueId> passed;     // made by siblings and read by siblings alone: not written to memory
+  bool adds = false;  // two nodes (ir/added.h): the first one's rows go to where the second one lies
 };
 
 // The nodes of a local graph in order.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 
+#include "ir/added.h"
 #include "ir/support/check.h"
 
 namespace shardc::passes {
@@ -93,6 +94,7 @@ class Planner {
   Planner(const Graph& graph, const Repeat* repeat)
       : graph_(graph),
         repeat_(repeat),
+        readers_(users(graph)),
         first_(graph.values.size(), kNever),
         last_(graph.values.size(), 0),
         settled_(graph.values.size(), false) {
@@ -113,6 +115,8 @@ class Planner {
         if (collective->kind == Collective::Kind::AllReduce && !collective->start)
           reduce_in_place(n, n, graph_.nodes[n].results[0]);
       if (std::holds_alternative<Wait>(graph_.nodes[n].op)) end_in_place(n);
+      if (const auto other = added_to(graph_, readers_, n))
+        add_in_place(*other, graph_.nodes[n + 1].results[0]);
     }
     allocate();
     return std::move(plan_);
@@ -228,6 +232,13 @@ class Planner {
       settle(from, plan_.values[*to]);
   }
 
+  // Rows are added where the array lies that they are added to.
+  void add_in_place(ValueId from, ValueId to) {
+    const bool free =
+        !settled_[*from] && !settled_[*to] && !joined_.contains(*from) && !joined_.contains(*to);
+    if (free && !in_turns(from) && !in_turns(to)) joined_[*to] = *from;
+  }
+
   // What is started is made where the result of its wait is.
   void end_in_place(std::size_t n) {
     const ValueId started = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
@@ -277,6 +288,7 @@ class Planner {
 
   const Graph& graph_;
   const Repeat* repeat_;  // whose body this is; null at top level
+  const std::vector<std::vector<NodeId>> readers_;
   std::vector<std::size_t> first_, last_;
   std::vector<bool> settled_;
   std::map<std::size_t, std::size_t> joined_;  // value -> the value whose block it shares

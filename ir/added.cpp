@@ -1,7 +1,8 @@
 #include "ir/added.h"
 
 #include <algorithm>
-#include <utility>
+
+#include "ir/lookup.h"
 
 namespace shardc {
 namespace {
@@ -11,13 +12,10 @@ namespace {
 bool scatters(const Graph& graph, const Node& node) {
   const auto* nest = std::get_if<LoopNest>(&node.op);
   if (nest == nullptr || nest->combine != Combine::Sum) return false;
-  const Expr& e = nest->body;
-  if (e->fn != Fn::Where || !is_zero(e->args[2]) || e->args[0]->fn != Fn::Eq) return false;
-  Expr load = e->args[0]->args[0], index = e->args[0]->args[1];
-  if (load->fn == Fn::Index) std::swap(load, index);
-  if (load->fn != Fn::Load || index->fn != Fn::Index) return false;
-  const FactorId f(static_cast<std::size_t>(index->index));
-  const auto k = static_cast<std::size_t>(load->index);
+  const std::optional<LookUp> found = look_up(nest->body);
+  if (!found) return false;
+  const std::size_t k = found->operand;
+  const FactorId f = found->factor;
   const Type& indices = graph[node.operands[k]].type;
   for (std::size_t d = 0; d < indices.rank(); ++d)
     if (may_leave(*nest, nest->inputs[k][d], indices.shape[d])) return false;

@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "ir/lookup.h"
 #include "ir/reach.h"
 #include "ir/support/check.h"
 #include "passes/rewrite.h"
@@ -59,13 +60,9 @@ Expr with(const Expr& body, std::size_t k, const Expr& value) {
 // Elements that indices decide, or multiples of them, sum[f](where(at[...] == f, x[..., f], 0)): the factor
 // f.
 std::optional<FactorId> lookup_of(const LoopNest& nest) {
-  const Expr& e = nest.body;
-  if (nest.combine != Combine::Sum || e->fn != Fn::Where || !is_zero(e->args[2])) return std::nullopt;
-  if (e->args[0]->fn != Fn::Eq) return std::nullopt;
-  Expr load = e->args[0]->args[0], index = e->args[0]->args[1];
-  if (load->fn == Fn::Index) std::swap(load, index);
-  if (load->fn != Fn::Load || index->fn != Fn::Index) return std::nullopt;
-  const FactorId lookup(static_cast<std::size_t>(index->index));
+  const std::optional<LookUp> found = look_up(nest.body);
+  if (nest.combine != Combine::Sum || !found) return std::nullopt;
+  const FactorId lookup = found->factor;
   for (std::size_t f = 0; f < nest.factors.size(); ++f)
     if (nest.in_output(FactorId(f)) == (lookup == FactorId(f))) return std::nullopt;
   return lookup;

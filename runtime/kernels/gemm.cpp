@@ -12,7 +12,8 @@
 #include "runtime/shardc_rt.h"
 #include "runtime/team.h"
 
-using shardc::runtime::is_packed, shardc::runtime::multiply_packed, shardc::runtime::panel_floats;
+using shardc::runtime::is_packed, shardc::runtime::is_worth_splitting, shardc::runtime::multiply_packed;
+using shardc::runtime::panel_floats;
 using shardc::runtime::Product, shardc::runtime::Worker;
 
 namespace {
@@ -38,8 +39,6 @@ void matrix_times_vector(bool transposed, shardc_i64 rows, shardc_i64 columns, c
 
 // Blocks of the result are whole numbers of what the library computes in registers.
 constexpr shardc_i64 kUnit = 48;
-// Multiply-adds of a product that is worth waking threads for.
-constexpr shardc_i64 kWorthSplitting = 1 << 19;
 
 bool by_rows(const Product& x) { return x.m >= x.n; }
 
@@ -99,8 +98,6 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
   ldc = std::max(ldc, n);
   const Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
   const shardc_i64 count = std::max(m, n);
-  const bool small =
-      static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) < kWorthSplitting;
-  if (self->threads <= 1 || small) return multiply_part(self, 0, count, &product);
+  if (self->threads <= 1 || !is_worth_splitting(product)) return multiply_part(self, 0, count, &product);
   shardc_parallel(self, count, kUnit, multiply_part, &product);
 }

@@ -17,8 +17,7 @@ namespace {
 
 constexpr shardc_i64 kLeast = 16;  // rows and columns; below, most of a tile is waste
 constexpr shardc_i64 kFlat = 48;
-constexpr double kSmall = 1 << 19;  // multiply-adds
-constexpr shardc_i64 kLine = 64;    // bytes
+constexpr shardc_i64 kLine = 64;  // bytes
 
 // Lines of memory that are wanted soon: tiles fetch a few of them into the second cache while they multiply,
 // which leaves that memory idle otherwise.
@@ -113,15 +112,15 @@ struct Avx2 {
 };
 
 // 14 rows of two vectors in the 32 registers: two multiply-adds wait for one load, so that both panels may
-// come from the second cache, and blocks be as large as that is. The third one is slow on such processors (14
-// cycles a line were measured): what is wanted next is fetched beside the sums.
+// come from the second cache, and blocks be as large as that is. The third one is slow on such processors
+// (some 14 cycles a line): what is wanted next is fetched beside the sums.
 struct Avx512 {
   static constexpr shardc_i64 kRows = 14, kColumns = 32;
   static constexpr shardc_i64 kDeep = 768, kWide = 1536, kMostHigh = 280;
   static constexpr bool kFetchesAhead = true;
   static constexpr shardc_i64 kFewRows = 112;
 
-  // Of A, what fills a little more than half of the second cache.
+  // Of A, what fills half of a second cache of 1 MiB; less of larger ones, since more was no faster.
   static shardc_i64 high() {
     static const shardc_i64 found = [] {
       const shardc_i64 bytes = std::max(sysconf(_SC_LEVEL2_CACHE_SIZE), 512L << 10);
@@ -203,12 +202,12 @@ struct Avx512 {
   static void whole(const Tile& t, Ahead& next) { tile<kRows, 2, true>(t, next); }
 
   static void edge(const Tile& t, Ahead& next) {
-    const bool narrow = t.columns <= 16;
-    const auto one = t.rows <= 4   ? narrow ? tile<4, 1, false> : tile<4, 2, false>
-                       : t.rows <= 8 ? narrow ? tile<8, 1, false> : tile<8, 2, false>
-                       : narrow ? tile<kRows, 1, false>
-                                   : tile<kRows, 2, false>;
-    one(t, next);
+    using One = void (*)(const Tile&, Ahead&);
+    static constexpr One ones[3][2] = {{tile<4, 1, false>, tile<4, 2, false>},
+                                       {tile<8, 1, false>, tile<8, 2, false>},
+                                       {tile<kRows, 1, false>, tile<kRows, 2, false>}};
+    const int height = t.rows <= 4 ? 0 : t.rows <= 8 ? 1 : 2;
+    ones[height][t.columns > 16](t, next);
   }
 };
 
@@ -301,17 +300,18 @@ Vectors widest_vectors() {
 }
 
 bool is_packed(const Product& x) {
-  const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
   switch (widest_vectors()) {
     case Vectors::None:
       return false;
-    case Vectors::Avx2:
+    case Vectors::Avx2: {
+      const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
       return !flat && x.m >= kLeast && x.n >= kLeast && x.k >= 1;
+    }
     case Vectors::Avx512:
       break;
   }
   // OpenBLAS multiplies small matrices as they lie, for AVX-512 only; but not if only B is stored by columns.
-  const bool small = static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) < kSmall;
+  const bool small = !is_worth_splitting(x);  // so that what is divided has the bits of the whole
   return !(small && (x.ta || !x.tb)) && x.m >= (x.tb ? kLeast : 2) && x.n >= kLeast && x.k >= 1;
 }
 

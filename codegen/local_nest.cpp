@@ -122,11 +122,8 @@ LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, std::
   const std::span<const Node> siblings = loop.nodes;
   LocalNest all = localize(mesh, graph, loop, siblings[0]);
   operands = siblings[0].operands;
-  if (loop.adds) {
-    all.output.passed = false;
-    all.adds = true;
-    return all;
-  }
+  all.adds = loop.adds;
+  if (loop.adds) return all;
   for (std::size_t s = 1; s < siblings.size(); ++s) {
     LocalNest own = localize(mesh, graph, loop, siblings[s]);
     std::vector<int> at;  // where its operands are among those of all

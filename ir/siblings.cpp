@@ -171,7 +171,7 @@ std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
   for (std::size_t n = 0; n < graph.nodes.size(); n += loops.back().nodes.size()) {
     if (const auto other = added_to(graph, readers, n);
         other && same_place(plan, *other, graph.nodes[n + 1].results[0])) {
-      loops.push_back({std::span(graph.nodes).subspan(n, 2), {graph.nodes[n].results[0]}, true});
+      loops.push_back({std::span(graph.nodes).subspan(n, 2), {}, true});
       continue;
     }
     Loop loop{Siblings(graph, plan, n).run(), {}};

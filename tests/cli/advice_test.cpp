@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <regex>
 
 #include "tests/cli/process.h"
@@ -29,7 +30,9 @@ class SlowAdvice : public ::testing::Test {
 };
 
 TEST_F(SlowAdvice, MemoryAndDevicesDo) {
+  const auto begin = std::chrono::steady_clock::now();
   const Finished no = plan(example("gpt-tiny"), "1.6MB", "4");
+  const bool had_time = std::chrono::steady_clock::now() - begin < std::chrono::seconds(4);
   EXPECT_EQ(no.status, 1) << no;
   EXPECT_THAT(no.err, HasSubstr("Tried, and does not fit: more microbatches and recomputation"));
   const std::smatch found =
@@ -37,7 +40,11 @@ TEST_F(SlowAdvice, MemoryAndDevicesDo) {
   ASSERT_EQ(found.size(), 4U);
   EXPECT_EQ(plan(example("gpt-tiny"), found.str(1) + "MB", "4").status, 0);
   EXPECT_EQ(plan(example("gpt-tiny"), "1.6MB", found.str(2)).status, 0);
-  // Halfway back as often as there is time: on a busy machine the two may lie further apart than 1.
+  // Halfway back as often as there is time, which is 4 s: where other work takes it, the two lie further
+  // apart.
+  if (had_time) {
+    EXPECT_EQ(std::stoi(found.str(2)), std::stoi(found.str(3)) + 1);
+  }
   EXPECT_LT(std::stoi(found.str(3)), std::stoi(found.str(2)));
   EXPECT_LE(std::stoi(found.str(2)), 2 * std::stoi(found.str(3)));
   EXPECT_GT(std::stoi(found.str(2)), 4);

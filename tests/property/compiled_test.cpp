@@ -133,7 +133,7 @@ TEST_P(SlowCompiledAttention, AgreesWithTheReference) {
        "attention(f32[1, 70, 1, 520], f32[1, 50, 1, 520], f32[1, 50, 1, 16], causal=true)",
        "attention(bf16[1, 40, 2, 16], bf16[1, 40, 2, 16], bf16[1, 40, 2, 16], causal=true)"});
   std::uint64_t seed = 0;
-  for (const std::vector<std::int64_t>& sizes : {std::vector<std::int64_t>{1}, {3}, {2, 2}}) {
+  for (const std::vector<std::int64_t>& sizes : {std::vector<std::int64_t>{1}, {2}, {3}, {2, 2}, {2, 3}}) {
     const Mesh mesh = testing::mesh_of(sizes);
     testing::Random random(++seed);
     EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh,

@@ -39,7 +39,7 @@ class RandomProgram {
       all_.push_back(name);
       if (dtype == "f32" && random_.chance(50)) outputs.push_back(name);
     }
-    outputs.push_back(fmt::format("sum"));
+    outputs.push_back("sum");
     text_ += fmt::format("  %sum: f32[{}, j=40]@[{}, _] = %t11[i, j] + %t10[i, j]\n", factors_, dims_);
     random_.shuffle(outputs);
     const std::vector<std::string> updated = {"p", "m", "v"};

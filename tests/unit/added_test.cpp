@@ -68,11 +68,10 @@ TEST(Added, ClearNothingAndMoveOnlyThemselves) {
   const std::string source = codegen::emit(program, buffers, "");
   EXPECT_THAT(source, HasSubstr("+ x1["));
   EXPECT_THAT(source, Not(HasSubstr("] = 0;")));
-  for (const Loop& loop : in_loops(program.graph, buffers)) {
-    if (loop.adds) {
-      EXPECT_EQ(work_of(program.graph, loop).bytes, 3 * (5 * 4 + 5 * 8 * 4));
-    }
-  }
+  const std::vector<Loop> loops = in_loops(program.graph, buffers);
+  ASSERT_EQ(loops.size(), 3U);  // the product, the rows with their sum, the largest of each row
+  ASSERT_TRUE(loops[1].adds);
+  EXPECT_EQ(work_of(program.graph, loops[1]).bytes, 3 * (5 * 4 + 5 * 8 * 4));
 }
 
 }  // namespace

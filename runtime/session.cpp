@@ -148,7 +148,7 @@ Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int thr
     throw RunError("the program was compiled for runtime version " + std::to_string(program.abi) +
                        ", this is version " + std::to_string(SHARDC_ABI),
                    "compile it again");
-  single_threaded_blas();
+  prepare_products();
   for (auto& comm : make_comms(program, backend)) {
     locals.push_back(std::make_unique<Local>());
     Rank& rank = locals.back()->rank;

@@ -12,8 +12,9 @@
 #include "runtime/shardc_rt.h"
 #include "runtime/team.h"
 
-using shardc::runtime::is_packed, shardc::runtime::is_worth_splitting, shardc::runtime::multiply_packed;
-using shardc::runtime::panel_floats;
+using shardc::runtime::best_kernel, shardc::runtime::is_worth_splitting, shardc::runtime::Kernel,
+    shardc::runtime::kernel_for;
+using shardc::runtime::multiply_packed, shardc::runtime::panel_floats;
 using shardc::runtime::Product, shardc::runtime::Worker;
 
 namespace {
@@ -37,8 +38,8 @@ void matrix_times_vector(bool transposed, shardc_i64 rows, shardc_i64 columns, c
               narrow(lda), x, narrow(x_stride), 1.0f, y, narrow(y_stride));
 }
 
-// Blocks of the result are whole numbers of what the library computes in registers.
-constexpr shardc_i64 kUnit = 48;
+// Parts of the result are whole numbers of what the kernels compute in registers, at least of most of them.
+shardc_i64 unit_of(Kernel kernel) { return kernel == Kernel::Amx ? 32 : 48; }
 
 bool by_rows(const Product& x) { return x.m >= x.n; }
 
@@ -73,16 +74,20 @@ void multiply(const Product& x) {
 // Which way depends on the whole product, so that its parts have the same bits.
 void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* with) {
   const Product &whole = *static_cast<const Product*>(with), part = part_of(whole, begin, end);
-  if (!is_packed(whole)) return multiply(part);
+  const Kernel kernel = kernel_for(whole);
+  if (kernel == Kernel::Blas) return multiply(part);
   const std::size_t lines = (panel_floats() * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
   std::vector<Worker::Line>& panels = static_cast<Worker*>(self)->panels;
   if (panels.empty()) panels.resize(lines);
-  multiply_packed(part, reinterpret_cast<float*>(panels.data()));
+  multiply_packed(part, reinterpret_cast<float*>(panels.data()), kernel);
 }
 
 }  // namespace
 
-void shardc::runtime::single_threaded_blas() { openblas_set_num_threads(1); }
+void shardc::runtime::prepare_products() {
+  openblas_set_num_threads(1);
+  best_kernel();
+}
 
 extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k,
                             const float* a, shardc_i64 lda, const float* b, shardc_i64 ldb, int accumulate,
@@ -99,5 +104,5 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
   const Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
   const shardc_i64 count = std::max(m, n);
   if (self->threads <= 1 || !is_worth_splitting(product)) return multiply_part(self, 0, count, &product);
-  shardc_parallel(self, count, kUnit, multiply_part, &product);
+  shardc_parallel(self, count, unit_of(kernel_for(product)), multiply_part, &product);
 }

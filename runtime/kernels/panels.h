@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include "runtime/shardc_rt.h"
+#include "runtime/kernels/blocks.h"
 
 namespace shardc::runtime::panels {
 
@@ -71,7 +71,8 @@ void pack_few_columns(const float* x, shardc_i64 distance, shardc_i64 lines, sha
 }
 
 template <shardc_i64 W>
-void pack(const float* x, shardc_i64 distance, bool along, shardc_i64 lines, shardc_i64 depth, float* to) {
+void pack(const Lines& from, float* to) {
+  const auto [x, distance, along, lines, depth] = from;
   shardc_i64 i = 0;
   if (along) {
     for (; i < lines; i += W) {

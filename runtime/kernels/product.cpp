@@ -4,8 +4,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <utility>
 
+#include "runtime/error.h"
+#include "runtime/kernels/blocks.h"
 #include "runtime/kernels/panels.h"
+#include "runtime/kernels/tiles.h"
 
 namespace shardc::runtime {
 
@@ -17,35 +24,8 @@ namespace {
 
 constexpr shardc_i64 kLeast = 16;  // rows and columns; below, most of a tile is waste
 constexpr shardc_i64 kFlat = 48;
-constexpr shardc_i64 kLine = 64;  // bytes
-
-// Lines of memory that are wanted soon: tiles fetch a few of them into the second cache while they multiply,
-// which leaves that memory idle otherwise.
-class Ahead {
- public:
-  Ahead() = default;
-  // [rows, floats], rows at a distance in floats; the first lines of all rows come first.
-  Ahead(const float* x, shardc_i64 distance, shardc_i64 rows, shardc_i64 floats)
-      : at_(reinterpret_cast<const char*>(x)),
-        step_(distance * 4),
-        back_(kLine - (rows - 1) * step_),
-        rows_(rows),
-        row_(rows),
-        left_(rows * ((floats * 4 + kLine - 1) / kLine)) {}
-
-  __attribute__((always_inline)) void fetch() {
-    if (left_ <= 0) return;
-    _mm_prefetch(at_, _MM_HINT_T1);
-    --left_;
-    const bool ends = --row_ == 0;
-    at_ += ends ? back_ : step_;
-    if (ends) row_ = rows_;
-  }
-
- private:
-  const char* at_ = nullptr;
-  shardc_i64 step_ = 0, back_ = 0, rows_ = 0, row_ = 0, left_ = 0;
-};
+constexpr shardc_i64 kLeastTiledRows = 96,
+                     kLeastTiledColumns = 32;  // B's parts cost more than fewer rows gain
 
 // What a tile adds up: panels of A and B, and where the result lies; `rows` and `columns` of it are there.
 struct Tile {
@@ -212,115 +192,121 @@ struct Avx512 {
 };
 
 // A product of A's blocks and B's blocks, whose panels lie in `space`.
-template <class Kernel>
+template <class Panels>
 class Blocks {
  public:
-  Blocks(const Product& x, float* space) : x_(x), b_(space), a_(space + Kernel::kWide * Kernel::kDeep) {
-    const shardc_i64 times = parts(x.k, Kernel::kDeep);
-    deep_ = parts(x.k, times);  // about equal
-    high_ = parts(parts(x.m, parts(x.m, Kernel::high())), Kernel::kRows) * Kernel::kRows;
-    as_it_lies_ = !x.tb && x.m <= Kernel::kFewRows;
-  }
+  Blocks(const Product& x, float* space)
+      : x_(x),
+        b_(space),
+        a_(space + Panels::kWide * Panels::kDeep),
+        as_it_lies_(!x.tb && x.m <= Panels::kFewRows) {}
 
   void multiply() {
-    for (left_ = 0; left_ < x_.n; left_ += Kernel::kWide)
-      for (from_ = 0; from_ < x_.k; from_ += deep_) {
-        wide_ = std::min(Kernel::kWide, x_.n - left_);
-        depth_ = std::min(deep_, x_.k - from_);
-        for (top_ = 0; top_ < x_.m; top_ += high_) block();
-      }
+    for_each_block(x_, {Panels::kWide, Panels::kDeep, Panels::high(), 1, kRows},
+                   [this](const Block& block) { add(block); });
   }
 
  private:
-  static constexpr shardc_i64 kColumns = Kernel::kColumns, kRows = Kernel::kRows;
-  static shardc_i64 parts(shardc_i64 whole, shardc_i64 part) { return (whole + part - 1) / part; }
+  static constexpr shardc_i64 kColumns = Panels::kColumns, kRows = Panels::kRows;
 
-  const float* a_at(shardc_i64 i, shardc_i64 p) const {
-    return x_.a + (x_.ta ? p * x_.lda + i : i * x_.lda + p);
-  }
-  const float* b_at(shardc_i64 p, shardc_i64 j) const {
-    return x_.b + (x_.tb ? j * x_.ldb + p : p * x_.ldb + j);
-  }
-
-  // The block of A in [top_, top_ + high_) against that of B, which the first one packs panel by panel.
-  void block() {
-    const shardc_i64 m = std::min(high_, x_.m - top_);
-    panels::pack<kRows>(a_at(top_, from_), x_.lda, !x_.ta, m, depth_, a_);
-    constexpr shardc_i64 kAtOnce = Kernel::kFetchesAhead ? kColumns : Kernel::kWide;
-    for (shardc_i64 j = 0; j < wide_; j += kColumns) {
-      if (!as_it_lies_ && top_ == 0 && j % kAtOnce == 0)
-        panels::pack<kColumns>(b_at(from_, left_ + j), x_.ldb, x_.tb, std::min(kAtOnce, wide_ - j), depth_,
-                               b_ + j * depth_);
-      Ahead next = ahead(j + kColumns);
-      for (shardc_i64 i = 0; i < m; i += kRows) {
-        const Tile tile{depth_,
-                        a_ + i * depth_,
-                        as_it_lies_ ? b_at(from_, left_ + j) : b_ + j * depth_,
+  // The first block of A packs that of B, panel by panel.
+  void add(const Block& block) {
+    const shardc_i64 depth = block.depth;
+    panels::pack<kRows>(block.rows(x_, 0, block.high), a_);
+    constexpr shardc_i64 kAtOnce = Panels::kFetchesAhead ? kColumns : Panels::kWide;
+    for (shardc_i64 j = 0; j < block.wide; j += kColumns) {
+      if (!as_it_lies_ && block.top == 0 && j % kAtOnce == 0)
+        panels::pack<kColumns>(block.columns(x_, j, kAtOnce), b_ + j * depth);
+      Ahead next = ahead(block, j + kColumns);
+      for (shardc_i64 i = 0; i < block.high; i += kRows) {
+        const Tile tile{depth,
+                        a_ + i * depth,
+                        as_it_lies_ ? block.columns(x_, j, kColumns).x : b_ + j * depth,
                         as_it_lies_ ? x_.ldb : kColumns,
-                        x_.adds || from_ > 0,
-                        x_.c + (top_ + i) * x_.ldc + left_ + j,
+                        x_.adds || block.from > 0,
+                        x_.c + (block.top + i) * x_.ldc + block.left + j,
                         x_.ldc,
-                        std::min(kRows, m - i),
-                        std::min(kColumns, wide_ - j)};
-        const auto one = tile.rows == kRows && tile.columns == kColumns ? Kernel::whole : Kernel::edge;
+                        std::min(kRows, block.high - i),
+                        std::min(kColumns, block.wide - j)};
+        const auto one = tile.rows == kRows && tile.columns == kColumns ? Panels::whole : Panels::edge;
         one(tile, next);
       }
     }
   }
 
   // The panel at column j of the block of B, or what it is packed from.
-  Ahead ahead(shardc_i64 j) const {
-    if (!Kernel::kFetchesAhead || j >= wide_) return {};
-    if (top_ > 0 && !as_it_lies_) return {b_ + j * depth_, 16, depth_ * kColumns / 16, 16};
-    const shardc_i64 n = std::min(kColumns, wide_ - j);
-    return {b_at(from_, left_ + j), x_.ldb, x_.tb ? n : depth_, x_.tb ? depth_ : n};
+  Ahead ahead(const Block& block, shardc_i64 j) const {
+    if (!Panels::kFetchesAhead || j >= block.wide) return {};
+    if (block.top > 0 && !as_it_lies_) return {b_ + j * block.depth, block.depth * kColumns};
+    return Ahead(block.columns(x_, j, kColumns));
   }
 
   const Product& x_;
   float *const b_, *const a_;
-  bool as_it_lies_;                                        // B is not packed
-  shardc_i64 deep_, high_;                                 // of blocks
-  shardc_i64 left_ = 0, from_ = 0, wide_ = 0, depth_ = 0;  // this one of B
-  shardc_i64 top_ = 0;                                     // and of A
+  const bool as_it_lies_;  // B is not packed
 };
 
-template <class Kernel>
+Kernel most_allowed() {
+  const char* const name = std::getenv("SHARDC_KERNEL");
+  if (name == nullptr || *name == '\0') return Kernel::Amx;
+  constexpr std::pair<std::string_view, Kernel> kNames[] = {
+      {"blas", Kernel::Blas}, {"avx2", Kernel::Avx2}, {"avx512", Kernel::Avx512}, {"amx", Kernel::Amx}};
+  for (const auto& [known, kernel] : kNames)
+    if (name == known) return kernel;
+  throw RunError("SHARDC_KERNEL is '" + std::string(name) + "', which is no kernel of products",
+                 "it is the widest one that may be used: blas, avx2, avx512 or amx");
+}
+
+template <class Panels>
 constexpr std::size_t floats_of() {
-  return (Kernel::kWide + Kernel::kMostHigh) * Kernel::kDeep + 16;
+  return (Panels::kWide + Panels::kMostHigh) * Panels::kDeep + 16;
 }
 
 }  // namespace
 
-Vectors widest_vectors() {
-  static const Vectors found = [] {
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Vectors::None;
-    return __builtin_cpu_supports("avx512f") ? Vectors::Avx512 : Vectors::Avx2;
+Kernel best_kernel() {
+  static const Kernel found = [] {
+    const Kernel most = most_allowed();
+    if (most == Kernel::Blas || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+      return Kernel::Blas;
+    if (most == Kernel::Avx2 || !__builtin_cpu_supports("avx512f")) return Kernel::Avx2;
+    return most == Kernel::Amx && tiles::are_there() ? Kernel::Amx : Kernel::Avx512;
   }();
   return found;
 }
 
-bool is_packed(const Product& x) {
-  switch (widest_vectors()) {
-    case Vectors::None:
-      return false;
-    case Vectors::Avx2: {
-      const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
-      return !flat && x.m >= kLeast && x.n >= kLeast && x.k >= 1;
-    }
-    case Vectors::Avx512:
-      break;
+Kernel kernel_for(const Product& x) {
+  const Kernel best = best_kernel();
+  if (best == Kernel::Blas) return best;
+  if (best == Kernel::Avx2) {
+    const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
+    return !flat && x.m >= kLeast && x.n >= kLeast && x.k >= 1 ? best : Kernel::Blas;
   }
   // OpenBLAS multiplies small matrices as they lie, for AVX-512 only; but not if only B is stored by columns.
   const bool small = !is_worth_splitting(x);  // so that what is divided has the bits of the whole
-  return !(small && (x.ta || !x.tb)) && x.m >= (x.tb ? kLeast : 2) && x.n >= kLeast && x.k >= 1;
+  if ((small && (x.ta || !x.tb)) || x.m < (x.tb ? kLeast : 2) || x.n < kLeast || x.k < 1) return Kernel::Blas;
+  const bool tiled = !small && x.m >= kLeastTiledRows && x.n >= kLeastTiledColumns;
+  return best == Kernel::Amx && tiled ? Kernel::Amx : Kernel::Avx512;
 }
 
-std::size_t panel_floats(Vectors vectors) {
-  return vectors == Vectors::Avx512 ? floats_of<Avx512>() : floats_of<Avx2>();
+std::size_t panel_floats(Kernel kernel) {
+  switch (kernel) {
+    case Kernel::Blas:
+      return 0;
+    case Kernel::Avx2:
+      return floats_of<Avx2>();
+    case Kernel::Avx512:
+      return floats_of<Avx512>();
+    case Kernel::Amx:
+      break;
+  }
+  return std::max(floats_of<Avx512>(), tiles::panel_floats());
 }
 
-void multiply_packed(const Product& x, float* space, Vectors vectors) {
-  if (vectors == Vectors::Avx512)
+void multiply_packed(const Product& x, float* space, Kernel kernel) {
+  if (kernel == Kernel::Amx)
+    tiles::multiply(x, space);
+  else if (kernel == Kernel::Avx512)
     Blocks<Avx512>(x, space).multiply();
   else
     Blocks<Avx2>(x, space).multiply();
@@ -328,10 +314,10 @@ void multiply_packed(const Product& x, float* space, Vectors vectors) {
 
 #else
 
-Vectors widest_vectors() { return Vectors::None; }
-bool is_packed(const Product&) { return false; }
-std::size_t panel_floats(Vectors) { return 0; }
-void multiply_packed(const Product&, float*, Vectors) {}
+Kernel best_kernel() { return Kernel::Blas; }
+Kernel kernel_for(const Product&) { return Kernel::Blas; }
+std::size_t panel_floats(Kernel) { return 0; }
+void multiply_packed(const Product&, float*, Kernel) {}
 
 #endif
 

@@ -26,18 +26,22 @@ struct Product {
   shardc_i64 ldc;
 };
 
-enum class Vectors { None, Avx2, Avx512 };
-Vectors widest_vectors();  // that this processor and this build have
+// What multiplies: OpenBLAS, or panels for such vectors, or tiles (tiles.h). Each needs what those before
+// need.
+enum class Kernel { Blas, Avx2, Avx512, Amx };
+// The last one that this processor and this build have, up to what the variable SHARDC_KERNEL allows (blas,
+// avx2, avx512 or amx; without it, any). Throws RunError if that is something else.
+Kernel best_kernel();
 
 // Is it so large that several threads gain by it?
 inline bool is_worth_splitting(const Product& x) {
   constexpr double kMultiplyAdds = 1 << 19;
   return static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) >= kMultiplyAdds;
 }
-bool is_packed(const Product& product);  // whether this processor and this shape gain by panels
+Kernel kernel_for(const Product& product);  // that is fastest for this shape
 
-std::size_t panel_floats(Vectors vectors = widest_vectors());
-// `space` is for the panels, aligned to 64 bytes; the processor has `vectors`.
-void multiply_packed(const Product& product, float* space, Vectors vectors = widest_vectors());
+std::size_t panel_floats(Kernel kernel = best_kernel());
+// By panels or tiles, which the processor has; `space` is for them, aligned to 64 bytes.
+void multiply_packed(const Product& product, float* space, Kernel kernel);
 
 }  // namespace shardc::runtime

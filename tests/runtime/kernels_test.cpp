@@ -1,9 +1,11 @@
 // Element types, reductions and matrix products.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/dtype.h"
@@ -62,8 +64,8 @@ TEST(Reduce, NaNWinsAndIntegersWrap) {
 
 struct Case {
   bool ta, tb, accumulate;
-  shardc_i64 m, n, k, pad;          // pad: how much longer rows are than they need to be
-  Vectors vectors = Vectors::None;  // whose kernel; None: as the runtime chooses
+  shardc_i64 m, n, k, pad;       // pad: how much longer rows are than they need to be
+  Kernel kernel = Kernel::Blas;  // Blas: as the runtime chooses
 
   // Largest distance from the product in double; NaNs in C and in the paddings make it NaN.
   double error() const {
@@ -86,17 +88,17 @@ struct Case {
     for (shardc_i64 i = 0; accumulate && i < m; ++i)
       for (shardc_i64 j = 0; j < n; ++j) c[static_cast<std::size_t>(i * ldc + j)] = draw();
     const std::vector<float> before = c;
-    if (vectors == Vectors::None) {
+    if (kernel == Kernel::Blas) {
       Rank self{};
       self.threads = 1;
       shardc_gemm(&self, ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc);
     } else {
-      std::vector<float> space(panel_floats(vectors) + 16);
+      std::vector<float> space(panel_floats(kernel) + 16);
       void* at = space.data();
       std::size_t bytes = space.size() * sizeof(float);
       const auto panels = static_cast<float*>(std::align(64, 64, at, bytes));
       multiply_packed({ta, tb, m, n, k, a.data(), lda, b.data(), ldb, accumulate, c.data(), ldc}, panels,
-                      vectors);
+                      kernel);
     }
     double worst = 0;
     for (shardc_i64 i = 0; i < m; ++i)
@@ -140,20 +142,124 @@ TEST(Gemm, MatchesTheDefinitionOverSeveralBlocks) {
 
 // The kernels for all processors up to this one, also where the runtime would leave a product to the BLAS.
 TEST(Gemm, EveryKernelMatchesTheDefinition) {
-  if (widest_vectors() == Vectors::None) GTEST_SKIP() << "this processor has no AVX2";
-  for (const Vectors vectors : {Vectors::Avx2, Vectors::Avx512}) {
-    if (vectors > widest_vectors()) continue;
+  if (best_kernel() == Kernel::Blas) GTEST_SKIP() << "this processor has no AVX2";
+  for (const Kernel kernel : {Kernel::Avx2, Kernel::Avx512, Kernel::Amx}) {
+    if (kernel > best_kernel()) continue;
     for (const bool ta : {false, true})
       for (const bool tb : {false, true})
         for (const bool accumulate : {false, true})
           for (const shardc_i64 m : {1, 4, 9, 28, 131})
             for (const shardc_i64 n : {1, 16, 17, 64, 101})
               for (const shardc_i64 k : {1, 15, 64})
-                EXPECT_LE((Case{ta, tb, accumulate, m, n, k, k % 2, vectors}.error()), 1e-4)
-                    << "AVX" << (vectors == Vectors::Avx2 ? 2 : 512) << " ta " << ta << " tb " << tb
+                EXPECT_LE((Case{ta, tb, accumulate, m, n, k, k % 2, kernel}.error()), 1e-4)
+                    << "kernel " << static_cast<int>(kernel) << " ta " << ta << " tb " << tb
                     << " += " << accumulate << " m " << m << " n " << n << " k " << k;
-    EXPECT_LE((Case{false, true, true, 600, 1600, 800, 1, vectors}.error()), 1e-3);
-    EXPECT_LE((Case{true, false, false, 300, 70, 1550, 0, vectors}.error()), 1e-3);
+    EXPECT_LE((Case{false, true, true, 600, 1600, 800, 1, kernel}.error()), 1e-3);
+    EXPECT_LE((Case{true, false, false, 300, 70, 1550, 0, kernel}.error()), 1e-3);
+  }
+}
+
+std::vector<float> normals(shardc_i64 count, std::uint64_t key) {
+  std::vector<float> x(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random_normal(key, i));
+  return x;
+}
+
+// C[m, n] = A[m, k] B[k, n], both by rows without gaps, by one kernel; `cut` says after which rows and
+// columns it is made in parts.
+std::vector<float> multiplied(Kernel kernel, const std::vector<float>& a, const std::vector<float>& b,
+                              shardc_i64 m, shardc_i64 n, shardc_i64 k, shardc_i64 rows, shardc_i64 columns) {
+  std::vector<float> c(static_cast<std::size_t>(m * n), std::nanf("")), space(panel_floats(kernel) + 16);
+  void* at = space.data();
+  std::size_t bytes = space.size() * sizeof(float);
+  const auto panels = static_cast<float*>(std::align(64, 64, at, bytes));
+  for (shardc_i64 i = 0; i < m; i += rows)
+    for (shardc_i64 j = 0; j < n; j += columns)
+      multiply_packed({false, false, std::min(rows, m - i), std::min(columns, n - j), k, a.data() + i * k, k,
+                       b.data() + j, n, false, c.data() + i * n + j, n},
+                      panels, kernel);
+  return c;
+}
+
+// How far from the product in double, in 2^-24ths of the sum of all magnitudes; NaN where only one is finite,
+// or where infinities differ.
+double distance(float got, const float* a, const float* b, shardc_i64 n, shardc_i64 k) {
+  double want = 0, magnitude = 0;
+  for (shardc_i64 p = 0; p < k; ++p) {
+    const double product = static_cast<double>(a[p]) * b[p * n];
+    want += product;
+    magnitude += std::fabs(product);
+  }
+  if (std::isnan(want)) return std::isnan(got) ? 0 : std::nan("");
+  if (std::fabs(want) > std::numeric_limits<float>::max())
+    return std::isinf(got) && std::signbit(got) == std::signbit(want) ? 0 : std::nan("");
+  // Below it f32 itself has fewer digits.
+  return std::fabs(got - want) / std::max(magnitude, 0x1p-100) * 0x1p24;
+}
+
+TEST(Gemm, TilesAreNearerToTheProductThanMultiplyAdds) {
+  if (best_kernel() < Kernel::Amx) GTEST_SKIP() << "this processor has no tiles";
+  constexpr shardc_i64 m = 64, n = 96;
+  for (const shardc_i64 k : {32, 200, 768, 2000}) {
+    std::vector<float> a = normals(m * k, 1), b = normals(k * n, 2);
+    for (float& x : b) x *= std::exp2(x * 8);  // magnitudes of all sizes
+    double worst[2] = {0, 0};
+    for (const bool tiles : {false, true}) {
+      const auto c = multiplied(tiles ? Kernel::Amx : Kernel::Avx512, a, b, m, n, k, m, n);
+      for (shardc_i64 i = 0; i < m; ++i)
+        for (shardc_i64 j = 0; j < n; ++j)
+          worst[tiles] = std::max(worst[tiles], distance(c[static_cast<std::size_t>(i * n + j)],
+                                                         &a[static_cast<std::size_t>(i * k)],
+                                                         &b[static_cast<std::size_t>(j)], n, k));
+    }
+    EXPECT_LT(worst[true], worst[false]) << k;
+  }
+}
+
+// Infinities, NaN, numbers near the largest, lines of tiny numbers: each stays in its row and column, and
+// what is made in parts has the bits of the whole.
+TEST(Gemm, UnusualNumbersGoTheirWay) {
+  constexpr shardc_i64 m = 150, n = 200, k = 900;
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  std::vector<float> a = normals(m * k, 1), b = normals(k * n, 2);
+  const auto row = [&](shardc_i64 i, shardc_i64 p) -> float& {
+    return a[static_cast<std::size_t>(i * k + p)];
+  };
+  const auto column = [&](shardc_i64 p, shardc_i64 j) -> float& {
+    return b[static_cast<std::size_t>(p * n + j)];
+  };
+  row(0, 0) = inf;
+  row(33, 899) = -inf;
+  row(34, 5) = inf, row(34, 6) = -inf;
+  row(70, 400) = std::nanf("");
+  for (shardc_i64 p = 0; p < k; ++p) {
+    row(60, p) = 0;
+    row(61, p) *= 1e-30f;
+    row(62, p) *= 1e-36f;
+    column(p, 7) = 0;
+    column(p, 8) *= 1e-20f;
+    column(p, 9) *= 1e-30f;
+  }
+  row(63, 450) = 1e-39f;
+  column(3, 100) = -inf;
+  column(899, 199) = std::nanf("");
+  column(1, 150) = 3e38f;
+  row(149, 1) = 3e38f;
+  for (const Kernel kernel : {Kernel::Avx2, Kernel::Avx512, Kernel::Amx}) {
+    if (kernel > best_kernel()) continue;
+    const auto c = multiplied(kernel, a, b, m, n, k, m, n);
+    for (shardc_i64 i = 0; i < m; ++i)
+      for (shardc_i64 j = 0; j < n; ++j)
+        ASSERT_LT(distance(c[static_cast<std::size_t>(i * n + j)], &row(i, 0), &column(0, j), n, k), 20)
+            << "kernel " << static_cast<int>(kernel) << " at " << i << ", " << j;
+    for (const auto& [rows, columns] :
+         {std::pair<shardc_i64, shardc_i64>{32, 200}, {49, 200}, {150, 64}, {61, 101}}) {
+      const auto made = multiplied(kernel, a, b, m, n, k, rows, columns);
+      for (std::size_t i = 0; i < c.size(); ++i)
+        ASSERT_TRUE(made[i] == c[i] || (std::isnan(made[i]) && std::isnan(c[i])))
+            << "kernel " << static_cast<int>(kernel) << " in parts of " << rows << " x " << columns << " at "
+            << i;
+    }
   }
 }
 

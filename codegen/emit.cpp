@@ -64,7 +64,7 @@ struct Program {
 
   // The name of the function that runs this nest.
   std::string kernel(const LocalNest& nest, const Kernel& made) {
-    const bool product = made.body.find("shardc_gemm(") != std::string::npos ||
+    const bool product = made.body.find("shardc_gemm") != std::string::npos ||
                          made.body.find("shardc_winograd(") != std::string::npos;
     return function(product                         ? "product"
                     : nest.combine == Combine::None ? "map"

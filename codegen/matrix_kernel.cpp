@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "codegen/cpp_expr.h"
+
 namespace shardc::codegen {
 namespace {
 
@@ -41,9 +43,11 @@ class Matcher {
     if (n.most > 1 && n.y != 1) return std::nullopt;
     const auto a = side(m.a, k.a), b = side(k.b, n.b);
     if (!a || !b || !fits(*a, m, k) || !fits(*b, k, n)) return std::nullopt;
-    for (std::size_t f : batch_)  // a sum over nothing must still write the result
-      if (!nest_.factors[f].in_output && (!nest_.factors[f].length.empty() || nest_.factors[f].extent == 0))
-        return std::nullopt;
+    for (std::size_t f : batch_) {
+      if (nest_.factors[f].in_output) continue;
+      // A sum over nothing must still write the result; one over several products is rounded once.
+      if (!nest_.factors[f].length.empty() || nest_.factors[f].extent == 0 || narrow_) return std::nullopt;
+    }
     return write(m, n, k, *a, *b);
   }
 
@@ -58,8 +62,11 @@ class Matcher {
     if (nest_.combine != Combine::Sum || nest_.body->fn != Fn::Mul || nest_.inputs.size() != 2) return false;
     if (nest_.body->args[0]->fn != Fn::Load || nest_.body->args[1]->fn != Fn::Load) return false;
     if (nest_.body->args[0]->index == nest_.body->args[1]->index) return false;
-    auto fits = [](const LocalAccess& x) { return x.dtype == DType::F32 && x.guards.empty(); };
-    return fits(nest_.inputs[0]) && fits(nest_.inputs[1]) && fits(nest_.output);
+    const DType in = nest_.inputs[0].dtype, out = nest_.output.dtype;
+    if (nest_.inputs[1].dtype != in || (out != in && out != DType::F32)) return false;
+    narrow_ = in == DType::BF16 || in == DType::F16;
+    return (in == DType::F32 || narrow_) && nest_.inputs[0].guards.empty() &&
+           nest_.inputs[1].guards.empty() && nest_.output.guards.empty();
   }
 
   void classify() {
@@ -148,7 +155,9 @@ class Matcher {
     std::optional<std::size_t> split;
     for (std::size_t f : batch_)
       if (nest_.factors[f].in_output && nest_.factors[f].extent >= kBatch && !split) split = f;
-    Kernel kernel{"float* y, const float* x0, const float* x1, shardc_rank* self", {}, {"self"}, {}};
+    const std::string in = cpp_type(nest_.inputs[0].dtype), out = cpp_type(nest_.output.dtype);
+    Kernel kernel{
+        fmt::format("{0}* y, const {1}* x0, const {1}* x1, shardc_rank* self", out, in), {}, {"self"}, {}};
     for (std::size_t f = 0; f < nest_.factors.size(); ++f) {
       if (nest_.factors[f].length.empty() || split == f) continue;
       kernel.parameters += fmt::format(", shardc_i64 n{}", f);
@@ -171,11 +180,18 @@ class Matcher {
     const std::int64_t lda = at_least(a.leading, a.transposed ? m : k),
                        ldb = at_least(b.leading, b.transposed ? k : n);
     const std::int64_t ldc = at_least(std::max<std::int64_t>(m.y, 1), n);
-    kernel.body += fmt::format(
-        "{}shardc_gemm(self, {}, {}, {}, {}, {}, x{}{}, {}, x{}{}, {}, {}, y{}, {});\n",
-        std::string(2 * depth, ' '), a.transposed ? 1 : 0, b.transposed ? 1 : 0, m.count(), n.count(),
-        k.count(), left_, offset(nest_.inputs[left_]), lda, right_, offset(nest_.inputs[right_]), ldb,
-        accumulate.empty() ? "0" : accumulate, offset(nest_.output), ldc);
+    const std::string operands =
+        fmt::format("{}, {}, {}, {}, {}, x{}{}, {}, x{}{}, {}", a.transposed ? 1 : 0, b.transposed ? 1 : 0,
+                    m.count(), n.count(), k.count(), left_, offset(nest_.inputs[left_]), lda, right_,
+                    offset(nest_.inputs[right_]), ldb);
+    const std::string result = fmt::format("y{}, {}", offset(nest_.output), ldc), indent(2 * depth, ' ');
+    if (narrow_)
+      kernel.body += fmt::format("{}shardc_gemm_narrow(self, {}, {}, {}, {});\n", indent,
+                                 static_cast<int>(nest_.inputs[0].dtype), operands,
+                                 static_cast<int>(nest_.output.dtype), result);
+    else
+      kernel.body += fmt::format("{}shardc_gemm(self, {}, {}, {});\n", indent, operands,
+                                 accumulate.empty() ? "0" : accumulate, result);
     if (split) kernel.divide(length_of(nest_.factors[*split]), 1);
     return kernel;
   }
@@ -183,6 +199,7 @@ class Matcher {
   const LocalNest& nest_;
   std::vector<std::size_t> rows_, columns_, inner_, batch_;
   std::size_t left_ = 0, right_ = 1;
+  bool narrow_ = false;  // operands are 16-bit floats
 };
 
 }  // namespace

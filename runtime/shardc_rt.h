@@ -158,6 +158,11 @@ void shardc_parallel(shardc_rank* self, shardc_i64 count, shardc_i64 unit, shard
 void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a,
                  shardc_i64 lda, const float* b, shardc_i64 ldb, int accumulate, float* c, shardc_i64 ldc);
 
+/* The same of 16-bit floats, of `dtype` (bf16 or f16), summed up in f32: C is of that type too, or f32. */
+void shardc_gemm_narrow(shardc_rank* self, int dtype, int ta, int tb, shardc_i64 m, shardc_i64 n,
+                        shardc_i64 k, const void* a, shardc_i64 lda, const void* b, shardc_i64 ldb,
+                        int c_dtype, void* c, shardc_i64 ldc);
+
 /* Memory of at least `bytes`, 64-byte aligned, for what a kernel copies while it works; the same piece for
  * all kernels of a thread. */
 void* shardc_scratch(shardc_rank* self, shardc_i64 bytes);

@@ -19,6 +19,7 @@ struct Worker : shardc_rank {
   };
   std::vector<Line> scratch;  // of kernels; grows to what the hungriest one wants
   std::vector<Line> panels;   // of products
+  std::vector<Line> widened;  // blocks of 16-bit products, as f32
 };
 
 class Team {

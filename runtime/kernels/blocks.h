@@ -12,8 +12,9 @@ constexpr shardc_i64 rounded_up(shardc_i64 value, shardc_i64 unit) { return part
 
 // Some lines of an operand: rows of A, or columns of B. Each lies along memory, its elements beside each
 // other, or the lines lie beside each other; `distance` is between what does not lie so.
+template <class T>
 struct Lines {
-  const float* x;
+  const T* x;
   shardc_i64 distance;
   bool along;
   shardc_i64 lines, depth;
@@ -23,14 +24,16 @@ struct Lines {
 struct Block {
   shardc_i64 left, wide, from, depth, top, high;
 
-  Lines rows(const Product& x, shardc_i64 i, shardc_i64 most) const {
+  template <class T>
+  Lines<T> rows(const ProductOf<T>& x, shardc_i64 i, shardc_i64 most) const {
     i += top;
-    const float* const at = x.a + (x.ta ? from * x.lda + i : i * x.lda + from);
+    const T* const at = x.a + (x.ta ? from * x.lda + i : i * x.lda + from);
     return {at, x.lda, !x.ta, std::min(most, top + high - i), depth};
   }
-  Lines columns(const Product& x, shardc_i64 j, shardc_i64 most) const {
+  template <class T>
+  Lines<T> columns(const ProductOf<T>& x, shardc_i64 j, shardc_i64 most) const {
     j += left;
-    const float* const at = x.b + (x.tb ? j * x.ldb + from : from * x.ldb + j);
+    const T* const at = x.b + (x.tb ? j * x.ldb + from : from * x.ldb + j);
     return {at, x.ldb, x.tb, std::min(most, left + wide - j), depth};
   }
 };
@@ -42,8 +45,8 @@ struct Sizes {
 };
 
 // All blocks of A one after the other for each of B.
-template <class Do>
-void for_each_block(const Product& x, const Sizes& most, Do&& block) {
+template <class T, class Do>
+void for_each_block(const ProductOf<T>& x, const Sizes& most, Do&& block) {
   const shardc_i64 deep = rounded_up(parts(x.k, parts(x.k, most.deep)), most.tile_deep),
                    high = rounded_up(parts(x.m, parts(x.m, most.high)), most.tile_high);
   for (shardc_i64 left = 0; left < x.n; left += most.wide)
@@ -65,18 +68,19 @@ namespace shardc::runtime {
 class Ahead {
  public:
   Ahead() = default;
-  // [rows, floats], rows at a distance in floats; the first lines of all rows come first.
-  Ahead(const float* x, shardc_i64 distance, shardc_i64 rows, shardc_i64 floats)
-      : at_(reinterpret_cast<const char*>(x)),
-        step_(distance * 4),
-        back_(kLine - (rows - 1) * step_),
+  // Rows of so many bytes, so many bytes apart; the first lines of all rows come first.
+  Ahead(const void* x, shardc_i64 distance, shardc_i64 rows, shardc_i64 bytes)
+      : at_(static_cast<const char*>(x)),
+        step_(distance),
+        back_(kLine - (rows - 1) * distance),
         rows_(rows),
         row_(rows),
-        left_(rows * parts(floats * 4, kLine)) {}
-  explicit Ahead(const Lines& x)
-      : Ahead(x.x, x.distance, x.along ? x.lines : x.depth, x.along ? x.depth : x.lines) {}
-  // So many floats beside each other.
-  Ahead(const float* x, shardc_i64 floats) : Ahead(x, kLine / 4, floats / (kLine / 4), kLine / 4) {}
+        left_(rows * parts(bytes, kLine)) {}
+  Ahead(const void* x, shardc_i64 bytes) : Ahead(x, kLine, bytes / kLine, kLine) {}
+  template <class T>
+  explicit Ahead(const Lines<T>& x)
+      : Ahead(x.x, x.distance * size_of<T>(), x.along ? x.lines : x.depth,
+              (x.along ? x.depth : x.lines) * size_of<T>()) {}
 
   shardc_i64 left() const { return left_; }
 
@@ -91,6 +95,10 @@ class Ahead {
 
  private:
   static constexpr shardc_i64 kLine = 64;  // bytes
+  template <class T>
+  static constexpr shardc_i64 size_of() {
+    return static_cast<shardc_i64>(sizeof(T));
+  }
 
   const char* at_ = nullptr;
   shardc_i64 step_ = 0, back_ = 0, rows_ = 0, row_ = 0, left_ = 0;

@@ -1,21 +1,17 @@
 // Matrix products, by panels of our own or through OpenBLAS. Its own threads are off (Session sets them to
 // one): those of a rank each call it for a block of the result.
+#include "runtime/kernels/gemm.h"
+
 #include <cblas.h>
 
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
-#include <vector>
 
 #include "runtime/kernels/blas.h"
-#include "runtime/kernels/product.h"
 #include "runtime/shardc_rt.h"
-#include "runtime/team.h"
 
-using shardc::runtime::best_kernel, shardc::runtime::is_worth_splitting, shardc::runtime::Kernel,
-    shardc::runtime::kernel_for;
-using shardc::runtime::multiply_packed, shardc::runtime::panel_floats;
-using shardc::runtime::Product, shardc::runtime::Worker;
+using namespace shardc::runtime;
 
 namespace {
 
@@ -38,27 +34,7 @@ void matrix_times_vector(bool transposed, shardc_i64 rows, shardc_i64 columns, c
               narrow(lda), x, narrow(x_stride), 1.0f, y, narrow(y_stride));
 }
 
-// Parts of the result are whole numbers of what the kernels compute in registers, at least of most of them.
-shardc_i64 unit_of(Kernel kernel) { return kernel == Kernel::Amx ? 32 : 48; }
-
-bool by_rows(const Product& x) { return x.m >= x.n; }
-
-// Of the result: [begin, end) of its rows, or of its columns.
-Product part_of(const Product& x, shardc_i64 begin, shardc_i64 end) {
-  Product part = x;
-  if (by_rows(x)) {
-    part.m = end - begin;
-    part.a += x.ta ? begin : begin * x.lda;
-    part.c += begin * x.ldc;
-  } else {
-    part.n = end - begin;
-    part.b += x.tb ? begin * x.ldb : begin;
-    part.c += begin;
-  }
-  return part;
-}
-
-void multiply(const Product& x) {
+void multiply_by_blas(const Product& x) {
   // A product with a vector is bound by memory: gemv reads the matrix once, gemm would copy it first.
   if (x.n == 1)
     return matrix_times_vector(x.ta, x.ta ? x.k : x.m, x.ta ? x.m : x.k, x.a, x.lda, x.b, x.tb ? 1 : x.ldb,
@@ -71,23 +47,35 @@ void multiply(const Product& x) {
               x.c, narrow(x.ldc));
 }
 
-// Which way depends on the whole product, so that its parts have the same bits.
 void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* with) {
-  const Product &whole = *static_cast<const Product*>(with), part = part_of(whole, begin, end);
-  const Kernel kernel = kernel_for(whole);
-  if (kernel == Kernel::Blas) return multiply(part);
-  const std::size_t lines = (panel_floats() * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
-  std::vector<Worker::Line>& panels = static_cast<Worker*>(self)->panels;
-  if (panels.empty()) panels.resize(lines);
-  multiply_packed(part, reinterpret_cast<float*>(panels.data()), kernel);
+  const Product& whole = *static_cast<const Product*>(with);
+  const Part part = part_of(whole, begin, end);
+  Product x = part.of(whole);
+  x.c += part.top * x.ldc + part.left;
+  multiply(x, kernel_for(whole), static_cast<Worker&>(*self));
 }
 
 }  // namespace
 
-void shardc::runtime::prepare_products() {
+namespace shardc::runtime {
+
+float* panels_of(Worker& worker) {
+  const std::size_t lines = (panel_floats() * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
+  if (worker.panels.empty()) worker.panels.resize(lines);
+  return reinterpret_cast<float*>(worker.panels.data());
+}
+
+void multiply(const Product& part, Kernel kernel, Worker& worker) {
+  if (kernel == Kernel::Blas) return multiply_by_blas(part);
+  multiply_packed(part, panels_of(worker), kernel);
+}
+
+void prepare_products() {
   openblas_set_num_threads(1);
   best_kernel();
 }
+
+}  // namespace shardc::runtime
 
 extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k,
                             const float* a, shardc_i64 lda, const float* b, shardc_i64 ldb, int accumulate,
@@ -97,12 +85,7 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
     if (accumulate == 0) clear(c, ldc, m, n);
     return;
   }
-  // Of a matrix with one row the row distance means nothing, but BLAS checks it all the same.
-  lda = std::max(lda, ta ? m : k);
-  ldb = std::max(ldb, tb ? k : n);
-  ldc = std::max(ldc, n);
-  const Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
-  const shardc_i64 count = std::max(m, n);
-  if (self->threads <= 1 || !is_worth_splitting(product)) return multiply_part(self, 0, count, &product);
-  shardc_parallel(self, count, unit_of(kernel_for(product)), multiply_part, &product);
+  Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
+  at_least_whole_rows(product);
+  in_parts(self, product, kernel_for(product), multiply_part, &product);
 }

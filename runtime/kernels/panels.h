@@ -71,7 +71,7 @@ void pack_few_columns(const float* x, shardc_i64 distance, shardc_i64 lines, sha
 }
 
 template <shardc_i64 W>
-void pack(const Lines& from, float* to) {
+void pack(const Lines<float>& from, float* to) {
   const auto [x, distance, along, lines, depth] = from;
   shardc_i64 i = 0;
   if (along) {

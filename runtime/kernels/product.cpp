@@ -237,7 +237,7 @@ class Blocks {
   // The panel at column j of the block of B, or what it is packed from.
   Ahead ahead(const Block& block, shardc_i64 j) const {
     if (!Panels::kFetchesAhead || j >= block.wide) return {};
-    if (block.top > 0 && !as_it_lies_) return {b_ + j * block.depth, block.depth * kColumns};
+    if (block.top > 0 && !as_it_lies_) return {b_ + j * block.depth, block.depth * kColumns * 4};
     return Ahead(block.columns(x_, j, kColumns));
   }
 

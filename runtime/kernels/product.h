@@ -13,18 +13,20 @@
 
 namespace shardc::runtime {
 
-// C[m, n] = or += A[m, k] B[k, n], by rows, as in shardc_gemm.
-struct Product {
+// C[m, n] = or += A[m, k] B[k, n], by rows, as in shardc_gemm; sums are f32.
+template <class T>
+struct ProductOf {
   bool ta, tb;
   shardc_i64 m, n, k;
-  const float* a;
+  const T* a;
   shardc_i64 lda;
-  const float* b;
+  const T* b;
   shardc_i64 ldb;
   bool adds;
   float* c;
   shardc_i64 ldc;
 };
+using Product = ProductOf<float>;
 
 // What multiplies: OpenBLAS, or panels for such vectors, or tiles (tiles.h). Each needs what those before
 // need.
@@ -34,7 +36,8 @@ enum class Kernel { Blas, Avx2, Avx512, Amx };
 Kernel best_kernel();
 
 // Is it so large that several threads gain by it?
-inline bool is_worth_splitting(const Product& x) {
+template <class T>
+bool is_worth_splitting(const ProductOf<T>& x) {
   constexpr double kMultiplyAdds = 1 << 19;
   return static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) >= kMultiplyAdds;
 }

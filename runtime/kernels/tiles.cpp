@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "runtime/kernels/blocks.h"
@@ -33,14 +34,20 @@ using Words [[gnu::vector_size(64)]] = Word;
 constexpr shardc_i64 kSide = 16, kDepth = 32;
 constexpr shardc_i64 kTile = kSide * kDepth;  // words
 
-// A strip is 32 lines of an operand: for every 32 elements of the sum three parts, each of two tiles.
-constexpr shardc_i64 kStrip = 2 * kSide, kParts = 3;
-constexpr shardc_i64 kStep = kParts * 2 * kTile;  // words
+// A strip is 32 lines of an operand: for every 32 elements of the sum, as many parts as an element is the sum
+// of, each of two tiles.
+constexpr shardc_i64 kStrip = 2 * kSide;
+template <class T>
+constexpr shardc_i64 kParts = std::is_same_v<T, float> ? 3 : 1;
+template <class T>
+constexpr shardc_i64 kStep = kParts<T> * 2 * kTile;  // words
 
-constexpr Sizes kMost{1536, 768, 128, kDepth, kStrip};
+constexpr shardc_i64 kWide = 1536, kHigh = 128, kDeepParts = kDeepestNarrow;
+template <class T>
+constexpr Sizes kMost{kWide, kDeepParts / kParts<T>, kHigh, kDepth, kStrip};
 
 struct Split {
-  Bits part[kParts];  // in the upper halves
+  Bits part[kParts<float>];  // in the upper halves
 };
 
 SHARDC_WIDE SHARDC_INLINE Split split(Bits x) {
@@ -93,14 +100,14 @@ class Magnitudes {
 // The functions that pack a strip return which of its lines are unusual.
 
 // A row of a tile has 32 elements of a line.
-SHARDC_WIDE std::uint32_t pack_along(const Lines& from, Word* to) {
+SHARDC_WIDE std::uint32_t pack_along(const Lines<float>& from, Word* to) {
   std::uint32_t unusual = 0;
   for (shardc_i64 i = 0; i < kStrip; ++i) {
     const float* const line = from.x + i * from.distance;
     const shardc_i64 depth = i < from.lines ? from.depth : 0;
     Magnitudes seen;
     Word* row = to + i / kSide * kTile + i % kSide * kDepth;
-    for (shardc_i64 p = 0; p < from.depth; p += kDepth, row += kStep) {
+    for (shardc_i64 p = 0; p < from.depth; p += kDepth, row += kStep<float>) {
       const std::uint32_t there = first(depth - p);
       const Bits x = load(line + p, static_cast<__mmask16>(there)),
                  y = load(line + p + 16, static_cast<__mmask16>(there >> 16));
@@ -108,7 +115,7 @@ SHARDC_WIDE std::uint32_t pack_along(const Lines& from, Word* to) {
       seen.see(y);
       const Split a = split(x), b = split(y);
 #pragma GCC unroll 3
-      for (int q = 0; q < kParts; ++q) {
+      for (int q = 0; q < kParts<float>; ++q) {
         const Words u = reinterpret_cast<Words>(a.part[q]), v = reinterpret_cast<Words>(b.part[q]);
         store(row + q * 2 * kTile, reinterpret_cast<Bits>(__builtin_shufflevector(
                                        u, v, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33,
@@ -121,11 +128,11 @@ SHARDC_WIDE std::uint32_t pack_along(const Lines& from, Word* to) {
 }
 
 // A row of a tile has two elements of 16 lines that lie beside each other.
-SHARDC_WIDE std::uint32_t pack_across(const Lines& from, Word* to) {
+SHARDC_WIDE std::uint32_t pack_across(const Lines<float>& from, Word* to) {
   const std::uint32_t there = first(from.lines);
   Magnitudes seen[2];
   for (shardc_i64 p = 0; p < rounded_up(from.depth, kDepth); p += 2) {
-    Word* const row = to + p / kDepth * kStep + p % kDepth / 2 * kDepth;
+    Word* const row = to + p / kDepth * kStep<float> + p % kDepth / 2 * kDepth;
 #pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
       const auto has = static_cast<__mmask16>(there >> (16 * h));
@@ -136,11 +143,42 @@ SHARDC_WIDE std::uint32_t pack_across(const Lines& from, Word* to) {
       seen[h].see(y);
       const Split a = split(x), b = split(y);
 #pragma GCC unroll 3
-      for (int q = 0; q < kParts; ++q)
+      for (int q = 0; q < kParts<float>; ++q)
         store(row + (q * 2 + h) * kTile, a.part[q] >> 16 | (b.part[q] & 0xffff0000));
     }
   }
   return seen[0].unusual() | seen[1].unusual() << kSide;
+}
+
+// The same of bf16 numbers, as they are: tiles know infinities and NaN.
+SHARDC_WIDE std::uint32_t pack_along(const Lines<Word>& from, Word* to) {
+  for (shardc_i64 i = 0; i < kStrip; ++i) {
+    const Word* const line = from.x + i * from.distance;
+    const shardc_i64 depth = i < from.lines ? from.depth : 0;
+    Word* row = to + i / kSide * kTile + i % kSide * kDepth;
+    for (shardc_i64 p = 0; p < from.depth; p += kDepth, row += kStep<Word>)
+      _mm512_store_si512(row, _mm512_maskz_loadu_epi16(first(depth - p), line + p));
+  }
+  return 0;
+}
+
+SHARDC_WIDE std::uint32_t pack_across(const Lines<Word>& from, Word* to) {
+  const std::uint32_t there = first(from.lines);
+  for (shardc_i64 p = 0; p < rounded_up(from.depth, kDepth); p += 2) {
+    Word* const row = to + p / kDepth * kStep<Word> + p % kDepth / 2 * kDepth;
+    const Word* const at = from.x + p * from.distance;
+    const Bits x = reinterpret_cast<Bits>(_mm512_maskz_loadu_epi16(p < from.depth ? there : 0, at)),
+               y = reinterpret_cast<Bits>(
+                   _mm512_maskz_loadu_epi16(p + 1 < from.depth ? there : 0, at + from.distance));
+    const Words u = reinterpret_cast<Words>(x), v = reinterpret_cast<Words>(y);
+    store(row, reinterpret_cast<Bits>(__builtin_shufflevector(u, v, 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37,
+                                                              6, 38, 7, 39, 8, 40, 9, 41, 10, 42, 11, 43, 12,
+                                                              44, 13, 45, 14, 46, 15, 47)));
+    store(row + kTile, reinterpret_cast<Bits>(__builtin_shufflevector(
+                           u, v, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55, 24, 56, 25,
+                           57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63)));
+  }
+  return 0;
 }
 
 // Rows of 32 elements to rows of pairs, and back: of 16 x 16 pairs. Step by step what one bit of the row and
@@ -179,9 +217,10 @@ SHARDC_WIDE void transpose(Word* tile) {
 }
 
 // As tiles of A want a strip, or as those of B do; 0 in the place of unusual lines.
-std::uint32_t pack(const Lines& from, bool pairs, Word* to) {
-  const std::uint32_t unusual = (from.along ? pack_along : pack_across)(from, to);
-  const shardc_i64 tiles = parts(from.depth, kDepth) * kParts * 2;
+template <class T>
+std::uint32_t pack(const Lines<T>& from, bool pairs, Word* to) {
+  const std::uint32_t unusual = from.along ? pack_along(from, to) : pack_across(from, to);
+  const shardc_i64 tiles = parts(from.depth, kDepth) * kParts<T> * 2;
   if (from.along == pairs)
     for (shardc_i64 t = 0; t < tiles; ++t) transpose(to + t * kTile);
   for (std::uint32_t left = unusual; left != 0; left &= left - 1) {
@@ -199,6 +238,7 @@ struct Sum {
   const Word *a, *b;
   bool adds;
   float* c;
+  Word* rounded;  // takes the place of c, as bf16, where it is not null
   shardc_i64 ldc;
   shardc_i64 rows, columns;
   shardc_i64 fetches;  // of lines that are wanted soon, per part of a step
@@ -222,12 +262,13 @@ SHARDC_TILES void end() { _tile_release(); }
 
 // What the next step reads of both strips comes into the first cache little by little: tiles are loaded
 // faster from there, and loads of all of it at once would wait for each other.
+template <int Lines>
 struct Next {
   const Word *a, *b;
 
   SHARDC_INLINE void fetch() {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i, a += 32, b += 32) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Lines; ++i, a += 32, b += 32) {
       _mm_prefetch(reinterpret_cast<const char*>(a), _MM_HINT_T0);
       _mm_prefetch(reinterpret_cast<const char*>(b), _MM_HINT_T0);
     }
@@ -252,31 +293,18 @@ struct Next {
   next.fetch();                                           \
   for (shardc_i64 i = 0; i < sum.fetches; ++i) soon.fetch()
 
-template <int Rows, int Columns>
-SHARDC_TILES void add(const Sum& sum, Ahead& soon) {
-  const Word *a = sum.a, *b = sum.b;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (shardc_i64 p = 0; p < sum.steps; ++p, a += kStep, b += kStep) {
-    Next next{a + kStep, b + kStep};
-    SHARDC_B(0);
-    SHARDC_A(2);
-    SHARDC_ADD;
-    SHARDC_A(1);
-    SHARDC_ADD;
-    SHARDC_A(0);
-    SHARDC_ADD;
-    SHARDC_B(1);
-    SHARDC_ADD;
-    SHARDC_A(1);
-    SHARDC_ADD;
-    SHARDC_A(0);
-    SHARDC_B(2);
-    SHARDC_ADD;
-  }
-  if (!sum.adds && sum.rows == kStrip && sum.columns == kStrip) {
+// To bf16, in the lower halves: to the nearest, ties to even; NaN stays one.
+SHARDC_WIDE SHARDC_INLINE __m512i to_bf16(__m512 x) {
+  const Bits bits = reinterpret_cast<Bits>(x), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16,
+             quiet = bits >> 16 | 0x40;
+  return _mm512_mask_mov_epi32(reinterpret_cast<__m512i>(rounded), _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q),
+                               reinterpret_cast<__m512i>(quiet));
+}
+
+// What lies in the first four registers to the result.
+template <int Columns>
+SHARDC_TILES void put(const Sum& sum) {
+  if (Columns == 2 && !sum.adds && sum.rounded == nullptr && sum.rows == kStrip && sum.columns == kStrip) {
     const shardc_i64 bytes = sum.ldc * 4;
     _tile_stored(0, sum.c, bytes);
     _tile_stored(1, sum.c + kSide, bytes);
@@ -295,23 +323,63 @@ SHARDC_TILES void add(const Sum& sum, Ahead& soon) {
   for (shardc_i64 i = 0; i < sum.rows; ++i)
     for (int h = 0; h < Columns; ++h) {
       const auto has = static_cast<__mmask16>(there >> (16 * h));
-      float* const to = sum.c + i * sum.ldc + h * kSide;
+      const shardc_i64 at = i * sum.ldc + h * kSide;
       __m512 value = _mm512_load_ps(made + i * kStrip + h * kSide);
-      if (sum.adds) value = _mm512_add_ps(_mm512_maskz_loadu_ps(has, to), value);
-      _mm512_mask_storeu_ps(to, has, value);
+      if (sum.rounded != nullptr) {
+        _mm512_mask_cvtepi32_storeu_epi16(sum.rounded + at, has, to_bf16(value));
+        continue;
+      }
+      if (sum.adds) value = _mm512_add_ps(_mm512_maskz_loadu_ps(has, sum.c + at), value);
+      _mm512_mask_storeu_ps(sum.c + at, has, value);
     }
 }
 
+// Of T, with so many tiles of rows and columns.
+template <class T, int Rows, int Columns>
+SHARDC_TILES void add(const Sum& sum, Ahead& soon) {
+  const Word *a = sum.a, *b = sum.b;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (shardc_i64 p = 0; p < sum.steps; ++p, a += kStep<T>, b += kStep<T>) {
+    if constexpr (kParts<T> == 1) {
+      Next<8> next{a + kStep<T>, b + kStep<T>};
+      SHARDC_B(0);
+      SHARDC_A(0);
+      SHARDC_ADD;
+    } else {
+      Next<4> next{a + kStep<T>, b + kStep<T>};
+      SHARDC_B(0);
+      SHARDC_A(2);
+      SHARDC_ADD;
+      SHARDC_A(1);
+      SHARDC_ADD;
+      SHARDC_A(0);
+      SHARDC_ADD;
+      SHARDC_B(1);
+      SHARDC_ADD;
+      SHARDC_A(1);
+      SHARDC_ADD;
+      SHARDC_A(0);
+      SHARDC_B(2);
+      SHARDC_ADD;
+    }
+  }
+  put<Columns>(sum);
+}
+
+template <class T>
 class Blocks {
  public:
-  Blocks(const Product& x, float* space)
-      : x_(x), b_(reinterpret_cast<Word*>(space)), a_(b_ + kMost.wide * kMost.deep * kParts) {}
+  Blocks(const ProductOf<T>& x, float* space, Word* rounded)
+      : x_(x), rounded_(rounded), b_(reinterpret_cast<Word*>(space)), a_(b_ + kWide * kDeepParts) {}
 
   void multiply() {
     begin();
-    for_each_block(x_, kMost, [this](const Block& block) {
+    for_each_block(x_, kMost<T>, [this](const Block& block) {
       add(block);
-      mend(block);
+      if constexpr (std::is_same_v<T, float>) mend(block);
     });
     end();
   }
@@ -319,7 +387,7 @@ class Blocks {
  private:
   // The first block of A packs that of B, strip by strip.
   void add(const Block& block) {
-    const shardc_i64 steps = parts(block.depth, kDepth), size = steps * kStep,
+    const shardc_i64 steps = parts(block.depth, kDepth), size = steps * kStep<T>,
                      strips = parts(block.high, kStrip);
     for (shardc_i64 i = 0; i < strips; ++i)
       rows_[i] = pack(block.rows(x_, i * kStrip, kStrip), false, a_ + i * size);
@@ -327,20 +395,22 @@ class Blocks {
       if (block.top == 0) columns_[j] = pack(block.columns(x_, j * kStrip, kStrip), true, b_ + j * size);
       __asm__ volatile("" : : : "memory");  // for g++ tiles are loaded from nowhere
       Ahead soon = ahead(block, j + 1, size);
-      const shardc_i64 fetches = parts(soon.left(), strips * steps * 6);
+      const shardc_i64 fetches = parts(soon.left(), strips * steps * (kParts<T> == 1 ? 1 : 6));
       for (shardc_i64 i = 0; i < strips; ++i) {
+        const shardc_i64 at = (block.top + i * kStrip) * x_.ldc + block.left + j * kStrip;
         const Sum sum{steps,
                       a_ + i * size,
                       b_ + j * size,
                       x_.adds || block.from > 0,
-                      x_.c + (block.top + i * kStrip) * x_.ldc + block.left + j * kStrip,
+                      rounded_ == nullptr ? x_.c + at : nullptr,
+                      rounded_ == nullptr ? nullptr : rounded_ + at,
                       x_.ldc,
                       std::min(kStrip, block.high - i * kStrip),
                       std::min(kStrip, block.wide - j * kStrip),
                       fetches};
         using One = void (*)(const Sum&, Ahead&);
-        static constexpr One ones[2][2] = {{tiles::add<1, 1>, tiles::add<1, 2>},
-                                           {tiles::add<2, 1>, tiles::add<2, 2>}};
+        static constexpr One ones[2][2] = {{tiles::add<T, 1, 1>, tiles::add<T, 1, 2>},
+                                           {tiles::add<T, 2, 1>, tiles::add<T, 2, 2>}};
         ones[sum.rows > kSide][sum.columns > kSide](sum, soon);
       }
     }
@@ -349,7 +419,7 @@ class Blocks {
   // Strip j of B, or what it is packed from.
   Ahead ahead(const Block& block, shardc_i64 j, shardc_i64 size) const {
     if (j * kStrip >= block.wide) return {};
-    if (block.top > 0) return {reinterpret_cast<const float*>(b_ + j * size), size / 2};
+    if (block.top > 0) return {b_ + j * size, size * 2};
     return Ahead(block.columns(x_, j * kStrip, kStrip));
   }
 
@@ -387,10 +457,10 @@ class Blocks {
         reinterpret_cast<float*>(plain_.data()), Kernel::Avx512);
   }
 
-  const Product& x_;
-  Word *const b_, *const a_;
-  std::array<std::uint32_t, kMost.high / kStrip> rows_{};  // that are unusual in this block
-  std::array<std::uint32_t, kMost.wide / kStrip> columns_{};
+  const ProductOf<T>& x_;
+  Word *const rounded_, *const b_, *const a_;
+  std::array<std::uint32_t, kHigh / kStrip> rows_{};  // that are unusual in this block
+  std::array<std::uint32_t, kWide / kStrip> columns_{};
   std::vector<Worker::Line> plain_;  // panels for them
 };
 
@@ -404,15 +474,20 @@ bool are_there() {
   return found;
 }
 
-std::size_t panel_floats() { return (kMost.wide + kMost.high) * kMost.deep * kParts / 2; }
+std::size_t panel_floats() { return (kWide + kHigh) * kDeepParts / 2; }
 
-void multiply(const Product& x, float* space) { Blocks(x, space).multiply(); }
+void multiply(const Product& x, float* space) { Blocks(x, space, nullptr).multiply(); }
+
+void multiply(const ProductOf<std::uint16_t>& x, float* space, std::uint16_t* rounded) {
+  Blocks(x, space, rounded).multiply();
+}
 
 #else
 
 bool are_there() { return false; }
 std::size_t panel_floats() { return 0; }
 void multiply(const Product&, float*) {}
+void multiply(const ProductOf<std::uint16_t>&, float*, std::uint16_t*) {}
 
 #endif
 

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "runtime/kernels/product.h"
 
@@ -23,5 +24,10 @@ namespace shardc::runtime::tiles {
 bool are_there();  // the processor has them, and the system lends them to this process
 std::size_t panel_floats();
 void multiply(const Product& product, float* space);
+
+// The same of bf16 numbers as they are. `rounded` takes the place of the product's c, unless it is null: the
+// result as bf16, of sums of at most kDeepestNarrow terms. Numbers below 2^-126 count as 0.
+constexpr shardc_i64 kDeepestNarrow = 2304;
+void multiply(const ProductOf<std::uint16_t>& product, float* space, std::uint16_t* rounded);
 
 }  // namespace shardc::runtime::tiles

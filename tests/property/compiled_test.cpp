@@ -101,6 +101,23 @@ TEST(CompiledConvolutions, AgreeWithTheReference) {
   }
 }
 
+TEST(CompiledProducts, OfNarrowFloatsAgreeWithTheReference) {
+  const Graph graph = program_of({"einsum(\"bse,ehd->bshd\", bf16[2, 9, 20], bf16[20, 3, 16])",
+                                  "einsum(\"bshd,hde->bse\", bf16[2, 9, 3, 16], bf16[3, 16, 20])",
+                                  "einsum(\"bsf,ef->bse\", bf16[2, 33, 40], bf16[18, 40])",
+                                  "einsum(\"bse,bsf->ef\", bf16[2, 33, 18], bf16[2, 33, 40])",
+                                  "einsum(\"bhqd,bhkd->bhqk\", bf16[9, 2, 12, 8], bf16[9, 2, 20, 8])",
+                                  "einsum(\"sb,sc->bc\", f16[40, 17], f16[40, 24])",
+                                  "einsum(\"ij,j->i\", bf16[40, 50], bf16[50])"});
+  std::uint64_t seed = 0;
+  for (const std::vector<std::int64_t>& sizes : {std::vector<std::int64_t>{1}, {2}, {3}, {2, 2}}) {
+    const Mesh mesh = testing::mesh_of(sizes);
+    testing::Random random(++seed);
+    EXPECT_EQ(testing::check_sharded(testing::shard_at_random(random, graph, mesh), mesh, {.jit = true}), "")
+        << "seed " << seed;
+  }
+}
+
 // What attention is compiled for: vectors of eight lanes, and of sixteen where this processor has them.
 struct Target {
   const char* march;

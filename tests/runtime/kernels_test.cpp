@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "runtime/random.h"
 #include "runtime/rank.h"
 #include "runtime/reduce.h"
+#include "runtime/team.h"
 
 namespace shardc::runtime {
 namespace {
@@ -142,7 +144,7 @@ TEST(Gemm, MatchesTheDefinitionOverSeveralBlocks) {
 
 // The kernels for all processors up to this one, also where the runtime would leave a product to the BLAS.
 TEST(Gemm, EveryKernelMatchesTheDefinition) {
-  if (best_kernel() == Kernel::Blas) GTEST_SKIP() << "this processor has no AVX2";
+  if (best_kernel() == Kernel::Blas) GTEST_SKIP() << "there is no AVX2";
   for (const Kernel kernel : {Kernel::Avx2, Kernel::Avx512, Kernel::Amx}) {
     if (kernel > best_kernel()) continue;
     for (const bool ta : {false, true})
@@ -198,7 +200,7 @@ double distance(float got, const float* a, const float* b, shardc_i64 n, shardc_
 }
 
 TEST(Gemm, TilesAreNearerToTheProductThanMultiplyAdds) {
-  if (best_kernel() < Kernel::Amx) GTEST_SKIP() << "this processor has no tiles";
+  if (best_kernel() < Kernel::Amx) GTEST_SKIP() << "there are no tiles";
   constexpr shardc_i64 m = 64, n = 96;
   for (const shardc_i64 k : {32, 200, 768, 2000}) {
     std::vector<float> a = normals(m * k, 1), b = normals(k * n, 2);
@@ -261,6 +263,136 @@ TEST(Gemm, UnusualNumbersGoTheirWay) {
             << i;
     }
   }
+}
+
+// Products of 16-bit floats, against doubles: bf16 and f16, to themselves and to f32.
+struct NarrowCase {
+  int dtype, result;
+  bool ta, tb;
+  shardc_i64 m, n, k, pad;
+  int threads = 1;
+
+  // The result, in f32; NaN where something was written between the rows.
+  std::vector<float> multiplied(const std::vector<shardc_u16>& a, const std::vector<shardc_u16>& b) const {
+    const shardc_i64 ldc = n + pad;
+    const auto size = static_cast<std::size_t>(m * ldc);
+    std::vector<float> wide(size, -7);
+    std::vector<shardc_u16> same(size, 0x4321);
+    Rank self{};
+    self.threads = threads;
+    if (threads > 1) self.team = std::make_unique<Team>(threads, false);
+    shardc_gemm_narrow(&self, dtype, ta, tb, m, n, k, a.data(), (ta ? m : k) + pad, b.data(),
+                       (tb ? k : n) + pad, result,
+                       result == SHARDC_F32 ? static_cast<void*>(wide.data()) : same.data(), ldc);
+    std::vector<float> c;
+    for (shardc_i64 i = 0; i < m; ++i)
+      for (shardc_i64 j = 0; j < ldc; ++j) {
+        const auto at = static_cast<std::size_t>(i * ldc + j);
+        const bool untouched = wide[at] == -7 && same[at] == 0x4321;
+        if (j < n)
+          c.push_back(result == SHARDC_F32 ? wide[at] : static_cast<float>(load(&same[at], dtype, 0)));
+        if (j >= n && !untouched) c.back() = std::nanf("");
+      }
+    return c;
+  }
+
+  std::vector<shardc_u16> operand(bool transposed, shardc_i64 rows, shardc_i64 columns,
+                                  std::uint64_t key) const {
+    if (transposed) std::swap(rows, columns);
+    std::vector<shardc_u16> x(static_cast<std::size_t>(rows * (columns + pad)));
+    for (std::size_t i = 0; i < x.size(); ++i) store(&x[i], dtype, 0, random_normal(key, i));
+    return x;
+  }
+
+  // Largest distance from the product in double, in units of what f32 sums and one rounding may be off.
+  double error() const {
+    const auto a = operand(ta, m, k, 1), b = operand(tb, k, n, 2);
+    const auto c = multiplied(a, b);
+    const auto exact = [&](const std::vector<shardc_u16>& x) {
+      std::vector<double> wide(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i)
+        wide[i] = load(x.data(), dtype, static_cast<std::int64_t>(i));
+      return wide;
+    };
+    const auto x = exact(a), y = exact(b);
+    const shardc_i64 lda = (ta ? m : k) + pad, ldb = (tb ? k : n) + pad;
+    const double last = result == SHARDC_F32 ? 0 : dtype == SHARDC_BF16 ? 0x1p-8 : 0x1p-11;
+    double worst = 0;
+    for (shardc_i64 i = 0; i < m; ++i)
+      for (shardc_i64 j = 0; j < n; ++j) {
+        double want = 0, magnitude = 0;
+        for (shardc_i64 p = 0; p < k; ++p) {
+          const double product = x[static_cast<std::size_t>(ta ? p * lda + i : i * lda + p)] *
+                                 y[static_cast<std::size_t>(tb ? j * ldb + p : p * ldb + j)];
+          want += product;
+          magnitude += std::fabs(product);
+        }
+        const double distance = std::fabs(c[static_cast<std::size_t>(i * n + j)] - want) /
+                                (magnitude * 0x1p-20 + std::fabs(want) * last + 1e-30);
+        if (!(distance <= worst)) worst = distance;
+      }
+    return worst;
+  }
+};
+
+TEST(Gemm, NarrowFloatsMatchTheDefinition) {
+  for (const int dtype : {SHARDC_BF16, SHARDC_F16})
+    for (const int result : {dtype, static_cast<int>(SHARDC_F32)})
+      for (const bool ta : {false, true})
+        for (const bool tb : {false, true})
+          for (const auto& [m, n, k] : {std::array<shardc_i64, 3>{1, 1, 1},
+                                        {3, 40, 5},
+                                        {40, 1, 70},
+                                        {16, 16, 16},
+                                        {47, 33, 100},
+                                        {130, 70, 65},
+                                        {0, 5, 3},
+                                        {5, 7, 0}})
+            EXPECT_LE((NarrowCase{dtype, result, ta, tb, m, n, k, n % 2}.error()), 1)
+                << "dtype " << dtype << " to " << result << " ta " << ta << " tb " << tb << " m " << m
+                << " n " << n << " k " << k;
+}
+
+// More than one block of rows, columns and terms; parts of the result have the bits of the whole.
+TEST(Gemm, NarrowFloatsMatchTheDefinitionOverSeveralBlocks) {
+  for (const int dtype : {SHARDC_BF16, SHARDC_F16})
+    for (const int result : {dtype, static_cast<int>(SHARDC_F32)})
+      for (const bool transposed : {false, true}) {
+        if (dtype == SHARDC_F16 && (transposed || result != dtype)) continue;  // the same code, but slow
+        for (const auto& [m, n, k] :
+             {std::array<shardc_i64, 3>{260, 520, 780}, {20, 1540, 2310}, {1030, 20, 2310}}) {
+          const NarrowCase one{dtype, result, transposed, !transposed, m, n, k, 1};
+          EXPECT_LE(one.error(), 1) << "dtype " << dtype << " to " << result << " " << m << " x " << n
+                                    << " x " << k;
+          NarrowCase three = one;
+          three.threads = 3;
+          const auto a = one.operand(one.ta, m, k, 1), b = one.operand(one.tb, k, n, 2);
+          // OpenBLAS promises no such thing.
+          if (kernel_for({one.ta, one.tb, m, n, k, nullptr, 0, nullptr, 0, false, nullptr, 0}) ==
+              Kernel::Blas)
+            continue;
+          EXPECT_EQ(one.multiplied(a, b), three.multiplied(a, b));
+        }
+      }
+}
+
+TEST(Gemm, NarrowFloatsKeepInfinitiesAndNaN) {
+  constexpr shardc_i64 m = 50, n = 60, k = 70;
+  NarrowCase of{SHARDC_BF16, SHARDC_BF16, false, false, m, n, k, 0};
+  auto a = of.operand(false, m, k, 1), b = of.operand(false, k, n, 2);
+  a[3 * k + 5] = bf16_of_float(std::numeric_limits<float>::infinity());
+  a[20 * k] = bf16_of_float(std::nanf(""));
+  const auto c = of.multiplied(a, b);
+  for (shardc_i64 i = 0; i < m; ++i)
+    for (shardc_i64 j = 0; j < n; ++j) {
+      const float got = c[static_cast<std::size_t>(i * n + j)];
+      if (i == 3)
+        EXPECT_TRUE(std::isinf(got) &&
+                    (got > 0) == (float_of_bf16(b[static_cast<std::size_t>(5 * n + j)]) > 0))
+            << j;
+      else
+        EXPECT_EQ(std::isnan(got), i == 20) << i << ", " << j;
+    }
 }
 
 TEST(Gemm, IgnoresTheRowDistanceOfOneRow) {

@@ -46,6 +46,25 @@ graph stencil {
   EXPECT_THAT(source(12), Not(HasSubstr("from")));
 }
 
+TEST(Kernels, ProductsOfNarrowFloatsAreProducts) {
+  const auto source = [](const std::string& in, const std::string& out, const std::string& sum) {
+    return source_of("mesh {x=1}\ngraph product {\n  input %u: " + in +
+                     "[4, 20, 30]@[_, _, _]\n  input %v: " + in + "[4, 30, 40]@[_, _, _]\n  %w: " + out +
+                     sum + "\n  output w = %w\n}\n");
+  };
+  const std::string batch = "[b=4, i=20, j=40]@[_, _, _] = sum[k=30](%u[b, i, k] * %v[b, k, j])";
+  EXPECT_THAT(
+      source("bf16", "bf16", batch),
+      HasSubstr("shardc_gemm_narrow(self, 1, 0, 0, 20, 40, 30, x0 + 600 * i0, 30, x1 + 1200 * i0, 40, 1, y"));
+  EXPECT_THAT(source("bf16", "f32", batch), HasSubstr("40, 0, y + 800 * i0, 40);"));
+  EXPECT_THAT(source("f16", "f16", batch), HasSubstr("shardc_gemm_narrow(self, 2, "));
+  EXPECT_THAT(source("f32", "f32", batch), HasSubstr("shardc_gemm(self, 0, 0, 20, 40, 30, "));
+  // A sum over several products would be rounded several times.
+  const std::string over_batch = "[i=20, j=40]@[_, _] = sum[b=4, k=30](%u[b, i, k] * %v[b, k, j])";
+  EXPECT_THAT(source("bf16", "bf16", over_batch), Not(HasSubstr("shardc_gemm")));
+  EXPECT_THAT(source("f32", "f32", over_batch), HasSubstr("shardc_gemm("));
+}
+
 TEST(Kernels, ShortSumsAreWrittenOutWithinALoopOverResults) {
   const std::string source = source_of(R"(mesh {x=1}
 graph pool {

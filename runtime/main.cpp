@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "runtime/comm.h"
 #include "runtime/crew.h"
@@ -63,6 +65,17 @@ int run_to_exit_status(const shardc_program& program, RunOptions options, bool q
   });
 }
 
+void add_kernel_flag(CLI::App& app, Kernel& kernel) {
+  std::vector<std::string> names;
+  for (const auto& [name, _] : kKernelNames) names.emplace_back(name);
+  const auto choose = [&kernel](const std::string& chosen) {
+    for (const auto& [name, known] : kKernelNames)
+      if (chosen == name) kernel = known;
+  };
+  app.add_option_function<std::string>("--kernel", choose, "the widest one for products (default: amx)")
+      ->check(CLI::IsMember(names));
+}
+
 }  // namespace shardc::runtime
 
 extern "C" int shardc_main(int argc, char** argv, const shardc_program* program) {
@@ -75,6 +88,7 @@ extern "C" int shardc_main(int argc, char** argv, const shardc_program* program)
       ->check(CLI::IsMember({"threads", "mpi"}));
   app.add_option("--steps", options.steps, "steps to run")->check(CLI::Range(1, 1 << 30));
   app.add_option("--threads", options.threads, "of each rank")->check(CLI::Range(1, kMostThreads));
+  add_kernel_flag(app, options.kernel);
   app.add_option("--data", options.data,
                  ".npz with one array per input, or a file of bytes for tokens and targets");
   app.add_option("--load", options.load, "start from this .safetensors file");

@@ -4,6 +4,7 @@
 //   int main(int argc, char** argv) { return shardc_main(argc, argv, &program); }
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <functional>
 
 #include "runtime/run.h"
@@ -18,6 +19,9 @@ Backend default_backend();
 
 // Runs `work`, which drives a session, with what it throws on stderr: the exit status 0, 2 or 3.
 int to_exit_status(Backend backend, const std::function<void()>& work);
+
+// --kernel, of programs that compute.
+void add_kernel_flag(CLI::App& app, Kernel& kernel);
 
 // On stderr, of a job's first process: threads that take turns on its cores.
 void warn_if_crowded(const shardc_program& program, Backend backend, int threads);

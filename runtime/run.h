@@ -20,14 +20,15 @@ struct RunOptions {
   Backend backend = Backend::Threads;
   std::int64_t steps = 0;  // 0: a hundred training steps, or one forward step
   std::uint64_t seed = 0;
-  int threads = 1;      // of each rank
-  std::string data;     // see files/data.h
-  std::string load;     // .safetensors: parameters, and whatever states it has
-  std::string save;     // .safetensors: parameters and states
-  std::string out;      // .npz: outputs of the last step; gradients as grad.NAME
-  std::string profile;  // Chrome trace
-  std::string json;     // RunReport as JSON
-  bool report = false;  // profiles, and says which regions took how long
+  int threads = 1;              // of each rank
+  Kernel kernel = Kernel::Amx;  // the widest one for products
+  std::string data;             // see files/data.h
+  std::string load;             // .safetensors: parameters, and whatever states it has
+  std::string save;             // .safetensors: parameters and states
+  std::string out;              // .npz: outputs of the last step; gradients as grad.NAME
+  std::string profile;          // Chrome trace
+  std::string json;             // RunReport as JSON
+  bool report = false;          // profiles, and says which regions took how long
 
   Reserve* reserve = nullptr;  // memory for parameters whose pages were taken ahead, of the caller
 

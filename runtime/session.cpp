@@ -116,7 +116,7 @@ std::string names_of(const Item* items, int count, Name name) {
 }  // namespace
 
 struct Session::Impl {
-  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve);
+  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve, Kernel kernel);
 
   std::vector<std::vector<Drawing>> drawings() const;  // by the first of its holders
   void draw();
@@ -142,18 +142,20 @@ struct Session::Impl {
   std::unique_ptr<Crew> crew;
 };
 
-Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve)
+Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve,
+                    Kernel kernel)
     : program(p), backend(b), seed(s), ranks(ranks_of(p)) {
   if (program.abi != SHARDC_ABI)
     throw RunError("the program was compiled for runtime version " + std::to_string(program.abi) +
                        ", this is version " + std::to_string(SHARDC_ABI),
                    "compile it again");
-  prepare_products();
+  single_threaded_blas();
   for (auto& comm : make_comms(program, backend)) {
     locals.push_back(std::make_unique<Local>());
     Rank& rank = locals.back()->rank;
     rank.comm = std::move(comm);
     rank.threads = threads;
+    rank.kernel = std::min(kernel, best_kernel());
     if (threads > 1) rank.team = make_team(threads, is_crowded(program, backend, threads));
   }
   crew = std::make_unique<Crew>(static_cast<int>(locals.size()));
@@ -318,8 +320,8 @@ bool is_crowded(const shardc_program& program, Backend backend, int threads) {
 }
 
 Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads,
-                 Reserve* reserve)
-    : impl_(std::make_unique<Impl>(program, backend, seed, threads, reserve)) {}
+                 Reserve* reserve, Kernel kernel)
+    : impl_(std::make_unique<Impl>(program, backend, seed, threads, reserve, kernel)) {}
 
 Session::~Session() = default;
 

@@ -13,6 +13,7 @@
 
 #include "runtime/error.h"
 #include "runtime/event.h"
+#include "runtime/kernels/product.h"
 #include "runtime/memory.h"
 #include "runtime/report.h"
 #include "runtime/shardc_rt.h"
@@ -39,9 +40,9 @@ class Session {
  public:
   // Throws RunError if the MPI job's size is not the program's rank count. Initialises params and states.
   // The program outlives the session. Each rank computes with so many threads. Parameters lie in the reserve
-  // as far as it goes.
+  // as far as it goes. Products go through kernels up to this one, of those that the processor has.
   Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads = 1,
-          Reserve* reserve = nullptr);
+          Reserve* reserve = nullptr, Kernel kernel = Kernel::Amx);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

@@ -24,6 +24,7 @@ void Team::run(Worker& rank, shardc_i64 count, shardc_i64 unit, shardc_work work
   const auto members = static_cast<shardc_i64>(errors_.size());
   const shardc_i64 units = (count + unit - 1) / unit;
   const int threads = std::exchange(rank.threads, 1), profiling = std::exchange(rank.profiling, 0);
+  for (Worker& helper : helpers_) helper.kernel = rank.kernel;
   crew_.run([&](int member) {
     const auto begin = std::min(count, units * member / members * unit),
                end = std::min(count, units * (member + 1) / members * unit);

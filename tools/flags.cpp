@@ -46,6 +46,7 @@ void add_run_flags(CLI::App& app, RunFlags& flags) {
                  ".npz by input name, or bytes for a language model: a file, or a folder's files");
   app.add_option("--threads", flags.options.threads, "of each rank (default: 1)")
       ->check(CLI::Range(1, runtime::kMostThreads));
+  runtime::add_kernel_flag(app, flags.options.kernel);
   app.add_option("--seed", flags.options.seed, "of initial values, data order and dropout");
   app.add_option("--json", flags.options.json, "write the facts to this file");
 }

@@ -1,10 +1,9 @@
-// What a session settles before the first product.
+// The one setting of the BLAS library that a session relies on.
 #pragma once
 
 namespace shardc::runtime {
 
-// Products run on the calling thread only: ranks are the parallelism. The setting is the process'. Throws
-// RunError if the variable SHARDC_KERNEL names no kernel (product.h).
-void prepare_products();
+// Products run on the calling thread only: ranks are the parallelism. The setting is the process'.
+void single_threaded_blas();
 
 }  // namespace shardc::runtime

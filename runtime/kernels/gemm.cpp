@@ -52,7 +52,8 @@ void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const vo
   const Part part = part_of(whole, begin, end);
   Product x = part.of(whole);
   x.c += part.top * x.ldc + part.left;
-  multiply(x, kernel_for(whole), static_cast<Worker&>(*self));
+  auto& worker = static_cast<Worker&>(*self);
+  multiply(x, kernel_for(whole, worker.kernel), worker);
 }
 
 }  // namespace
@@ -60,7 +61,7 @@ void multiply_part(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const vo
 namespace shardc::runtime {
 
 float* panels_of(Worker& worker) {
-  const std::size_t lines = (panel_floats() * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
+  const std::size_t lines = (panel_floats(worker.kernel) * sizeof(float) - 1) / sizeof(Worker::Line) + 1;
   if (worker.panels.empty()) worker.panels.resize(lines);
   return reinterpret_cast<float*>(worker.panels.data());
 }
@@ -70,10 +71,7 @@ void multiply(const Product& part, Kernel kernel, Worker& worker) {
   multiply_packed(part, panels_of(worker), kernel);
 }
 
-void prepare_products() {
-  openblas_set_num_threads(1);
-  best_kernel();
-}
+void single_threaded_blas() { openblas_set_num_threads(1); }
 
 }  // namespace shardc::runtime
 
@@ -87,5 +85,5 @@ extern "C" void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, sha
   }
   Product product{ta != 0, tb != 0, m, n, k, a, lda, b, ldb, accumulate != 0, c, ldc};
   at_least_whole_rows(product);
-  in_parts(self, product, kernel_for(product), multiply_part, &product);
+  in_parts(self, product, kernel_for(product, static_cast<Worker*>(self)->kernel), multiply_part, &product);
 }

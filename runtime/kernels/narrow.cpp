@@ -21,15 +21,16 @@ struct Narrow {
   ProductOf<Half> x;  // without a result
   int dtype, c_dtype;
   char* c;
+  Kernel best;
 
   bool is_tiled() const {
-    return dtype == SHARDC_BF16 && best_kernel() == Kernel::Amx && x.m >= kLeast && x.n >= kLeast &&
-           x.k >= kLeast;
+    return dtype == SHARDC_BF16 && best == Kernel::Amx && x.m >= kLeast && x.n >= kLeast && x.k >= kLeast;
   }
   Kernel kernel() const {
     return is_tiled() ? Kernel::Amx
                       : kernel_for({x.ta, x.tb, x.m, x.n, x.k, nullptr, x.lda, nullptr, x.ldb, false, nullptr,
-                                    x.ldc});
+                                    x.ldc},
+                                   best);
   }
   char* c_at(shardc_i64 i, shardc_i64 j) const { return c + (i * x.ldc + j) * bytes_of(c_dtype); }
 };
@@ -135,7 +136,8 @@ extern "C" void shardc_gemm_narrow(shardc_rank* self, int dtype, int ta, int tb,
                   ldb, false, nullptr, ldc},
                  dtype,
                  c_dtype,
-                 static_cast<char*>(c)};
+                 static_cast<char*>(c),
+                 static_cast<Worker*>(self)->kernel};
   at_least_whole_rows(product.x);
   if (k == 0) {
     for (shardc_i64 i = 0; i < m; ++i) std::fill_n(product.c_at(i, 0), n * bytes_of(c_dtype), '\0');

@@ -4,12 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <string>
-#include <string_view>
-#include <utility>
 
-#include "runtime/error.h"
 #include "runtime/kernels/blocks.h"
 #include "runtime/kernels/panels.h"
 #include "runtime/kernels/tiles.h"
@@ -246,17 +241,6 @@ class Blocks {
   const bool as_it_lies_;  // B is not packed
 };
 
-Kernel most_allowed() {
-  const char* const name = std::getenv("SHARDC_KERNEL");
-  if (name == nullptr || *name == '\0') return Kernel::Amx;
-  constexpr std::pair<std::string_view, Kernel> kNames[] = {
-      {"blas", Kernel::Blas}, {"avx2", Kernel::Avx2}, {"avx512", Kernel::Avx512}, {"amx", Kernel::Amx}};
-  for (const auto& [known, kernel] : kNames)
-    if (name == known) return kernel;
-  throw RunError("SHARDC_KERNEL is '" + std::string(name) + "', which is no kernel of products",
-                 "it is the widest one that may be used: blas, avx2, avx512 or amx");
-}
-
 template <class Panels>
 constexpr std::size_t floats_of() {
   return (Panels::kWide + Panels::kMostHigh) * Panels::kDeep + 16;
@@ -266,17 +250,14 @@ constexpr std::size_t floats_of() {
 
 Kernel best_kernel() {
   static const Kernel found = [] {
-    const Kernel most = most_allowed();
-    if (most == Kernel::Blas || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-      return Kernel::Blas;
-    if (most == Kernel::Avx2 || !__builtin_cpu_supports("avx512f")) return Kernel::Avx2;
-    return most == Kernel::Amx && tiles::are_there() ? Kernel::Amx : Kernel::Avx512;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Kernel::Blas;
+    if (!__builtin_cpu_supports("avx512f")) return Kernel::Avx2;
+    return tiles::are_there() ? Kernel::Amx : Kernel::Avx512;
   }();
   return found;
 }
 
-Kernel kernel_for(const Product& x) {
-  const Kernel best = best_kernel();
+Kernel kernel_for(const Product& x, Kernel best) {
   if (best == Kernel::Blas) return best;
   if (best == Kernel::Avx2) {
     const bool flat = x.m < kFlat && x.n >= 16 * x.m;  // copies a wide B for few rows
@@ -315,7 +296,7 @@ void multiply_packed(const Product& x, float* space, Kernel kernel) {
 #else
 
 Kernel best_kernel() { return Kernel::Blas; }
-Kernel kernel_for(const Product&) { return Kernel::Blas; }
+Kernel kernel_for(const Product&, Kernel) { return Kernel::Blas; }
 std::size_t panel_floats(Kernel) { return 0; }
 void multiply_packed(const Product&, float*, Kernel) {}
 

@@ -7,7 +7,9 @@
 // sum alone: parts of a result that are computed apart have the bits of the whole.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <utility>
 
 #include "runtime/shardc_rt.h"
 
@@ -31,9 +33,9 @@ using Product = ProductOf<float>;
 // What multiplies: OpenBLAS, or panels for such vectors, or tiles (tiles.h). Each needs what those before
 // need.
 enum class Kernel { Blas, Avx2, Avx512, Amx };
-// The last one that this processor and this build have, up to what the variable SHARDC_KERNEL allows (blas,
-// avx2, avx512 or amx; without it, any). Throws RunError if that is something else.
-Kernel best_kernel();
+inline constexpr std::array<std::pair<const char*, Kernel>, 4> kKernelNames = {
+    {{"blas", Kernel::Blas}, {"avx2", Kernel::Avx2}, {"avx512", Kernel::Avx512}, {"amx", Kernel::Amx}}};
+Kernel best_kernel();  // the last one that this processor and this build have
 
 // Is it so large that several threads gain by it?
 template <class T>
@@ -41,7 +43,8 @@ bool is_worth_splitting(const ProductOf<T>& x) {
   constexpr double kMultiplyAdds = 1 << 19;
   return static_cast<double>(x.m) * static_cast<double>(x.n) * static_cast<double>(x.k) >= kMultiplyAdds;
 }
-Kernel kernel_for(const Product& product);  // that is fastest for this shape
+// That is fastest for this shape, of those up to `best`, which the processor has.
+Kernel kernel_for(const Product& product, Kernel best = best_kernel());
 
 std::size_t panel_floats(Kernel kernel = best_kernel());
 // By panels or tiles, which the processor has; `space` is for them, aligned to 64 bytes.

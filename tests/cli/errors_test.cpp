@@ -175,13 +175,5 @@ outputs: [fine, y]
   EXPECT_EQ(json["tensors"], 2);
 }
 
-TEST(Errors, AKernelOfProductsThatIsNone) {
-  const Finished run =
-      run_process({"env", "SHARDC_KERNEL=neon", SHARDC_BINARY, "run", example("mlp"), "--ranks", "1"});
-  EXPECT_EQ(run.status, 2) << run;
-  EXPECT_THAT(run.err, HasSubstr("SHARDC_KERNEL is 'neon'"));
-  EXPECT_THAT(run.err, HasSubstr("hint: it is the widest one that may be used: blas, avx2, avx512 or amx"));
-}
-
 }  // namespace
 }  // namespace shardc::testing

@@ -65,5 +65,29 @@ TEST(Threads, AreRefusedBelowOneAndWarnedOfAboveTheCores) {
   EXPECT_THAT(shardc(run + Words{"1"}).err, Not(HasSubstr("take turns")));
 }
 
+// Other kernels, other last bits.
+TEST(Kernels, OfProductsAreAFlag) {
+  const Scratch scratch;
+  const auto losses = [&](const Words& flags) {
+    const std::string facts = scratch.file("facts.json");
+    const Finished run = shardc(Words{"run", example("gpt-tiny"), "--mesh", "data=1", "--set", "S=128",
+                                      "--steps", "6", "--quiet", "--json", facts} +
+                                flags);
+    EXPECT_EQ(run.status, 0) << run;
+    return losses_of(facts);
+  };
+  const std::vector<double> best = losses({}), blas = losses({"--kernel", "blas", "--threads", "2"});
+  ASSERT_EQ(blas.size(), 6);
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2")) {
+    EXPECT_NE(best, blas);
+  }
+#endif
+  for (std::size_t i = 0; i < best.size(); ++i) EXPECT_NEAR(blas[i], best[i], 1e-4 * std::fabs(best[i])) << i;
+  const Finished unknown = shardc({"run", example("mlp"), "--ranks", "1", "--kernel", "neon"});
+  EXPECT_EQ(unknown.status, 2) << unknown;
+  EXPECT_THAT(unknown.err, HasSubstr("--kernel"));
+}
+
 }  // namespace
 }  // namespace shardc::testing

@@ -9,6 +9,7 @@
 #include "runtime/team.h"
 
 #if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -468,8 +469,11 @@ class Blocks {
 
 bool are_there() {
   static const bool found = [] {
+    constexpr unsigned kTileInstructions = 1u << 24, kBF16 = 1u << 22;  // leaf 7, edx
     constexpr int kAsk = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    return __builtin_cpu_supports("avx512bw") && syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__builtin_cpu_supports("avx512bw") || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+    return (d & kTileInstructions) != 0 && (d & kBF16) != 0 && syscall(SYS_arch_prctl, kAsk, kTileData) == 0;
   }();
   return found;
 }

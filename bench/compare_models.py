@@ -67,9 +67,11 @@ class Work:
         self.name, self.yaml, self.steps, self.flops, self.dims, self.about = name, yaml, steps, flops, "", about
 
 
-def example(name, train=True):
+def example(name, train=True, precision=None):
     def text(root):
         found = (root / "examples" / f"{name}.yaml").read_text()
+        if precision:
+            return found.replace("train:\n", f"train:\n  precision: {precision}\n")
         return found if train else without_training(found)
 
     return text
@@ -101,6 +103,7 @@ def gpt_flops(train):
 
 WORKS = [
     Work("gpt2-124m-train", example("gpt2-small"), 4, gpt_flops(True)),
+    Work("gpt2-124m-train-bf16", example("gpt2-small", precision="bf16-mixed"), 4, bf16=True),
     Work("gpt2-124m-forward", example("gpt2-small", False), 6, gpt_flops(False)),
     Work("llama-tiny-train", example("llama-tiny"), 200),
     Work("vit-tiny-train", example("vit-tiny"), 200),
@@ -164,12 +167,14 @@ def torch_gpt(about, train):
 
     if not train:
         return lambda: torch.no_grad()(forward)().item()
+    mixed = torch.autocast("cpu", dtype=torch.bfloat16, enabled=about.get("bf16", False))
     params = [wte, wpe, g, b] + [p for layer in layers for p in layer.values()]
     optimizer = torch.optim.AdamW(params, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = forward()
+        with mixed:
+            loss = forward()
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -320,7 +325,9 @@ def maker_of(which, work):
     if name.startswith("attention"):
         return {"torch": torch_attention, "jax": jax_attention}[which](work.about)
     if name.startswith("gpt2"):
-        return {"torch": torch_gpt, "jax": jax_gpt}[which](work.about, name.endswith("train"))
+        if which == "jax" and work.about.get("bf16"):
+            raise SystemExit("mixed precision is not written for jax")
+        return {"torch": torch_gpt, "jax": jax_gpt}[which](work.about, "-train" in name)
     if name.startswith("resnet"):
         return {"torch": torch_resnet, "jax": jax_resnet}[which](work.about)
     if name.startswith(("llama-tiny", "vit-tiny")):

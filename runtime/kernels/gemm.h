@@ -38,7 +38,7 @@ Part part_of(const ProductOf<T>& x, shardc_i64 begin, shardc_i64 end) {
   return {0, x.m, begin, end - begin};
 }
 
-// Calls work(self, begin, end, product) for parts of the product, on several threads where it is worth it.
+// Calls work(self, begin, end, with) for parts of the product, on several threads where it is worth it.
 template <class T>
 void in_parts(shardc_rank* self, const ProductOf<T>& x, Kernel kernel, shardc_work work, const void* with) {
   // Whole numbers of what the kernels compute in registers, at least of most of them.

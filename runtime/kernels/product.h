@@ -1,7 +1,8 @@
 // Products of matrices by kernels of our own: both operands are copied, block by block, into panels that the
 // processor's registers and caches take best (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
 // multiplication"). There is one for AVX2, 3% faster than OpenBLAS where matrices are large and 15 to 25%
-// where they are small or thin, and one for AVX-512, 6 to 9% faster where they are not small.
+// where they are small or thin, one for AVX-512, 6 to 9% faster where they are not small, and tiles
+// (tiles.h).
 //
 // Every element of the result is summed up in one order, which depends on the kernel and the length of the
 // sum alone: parts of a result that are computed apart have the bits of the whole.

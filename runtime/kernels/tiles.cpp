@@ -26,7 +26,7 @@ namespace {
 #define SHARDC_INLINE inline __attribute__((always_inline))
 
 using Word = std::uint16_t;  // a bf16
-using Bits [[gnu::vector_size(64)]] = std::uint32_t;
+using Bits [[gnu::vector_size(64), gnu::may_alias]] = std::uint32_t;
 using Floats [[gnu::vector_size(64)]] = float;
 using Words [[gnu::vector_size(64)]] = Word;
 
@@ -43,6 +43,7 @@ constexpr shardc_i64 kParts = std::is_same_v<T, float> ? 3 : 1;
 template <class T>
 constexpr shardc_i64 kStep = kParts<T> * 2 * kTile;  // words
 
+// Of blocks. More rows of A at once were slower, though the second cache has room for them.
 constexpr shardc_i64 kWide = 1536, kHigh = 128, kDeepParts = kDeepestNarrow;
 template <class T>
 constexpr Sizes kMost{kWide, kDeepParts / kParts<T>, kHigh, kDepth, kStrip};

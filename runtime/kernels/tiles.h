@@ -4,9 +4,9 @@
 //   x y = x0 y0 + (x0 y1 + x1 y0) + (x0 y2 + x1 y1 + x2 y0)
 //
 // but for less than 2^-24 |x y|: six products, at 16 times the speed of f32 vectors (Henry, Tang and Heinecke
-// 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations"). Sums
-// are rounded once per 32 terms and part, so that results are nearer to the exact ones than by f32
-// multiply-adds (tests/runtime/kernels_test.cpp measures both).
+// 2019, "Leveraging the bfloat16 artificial intelligence datatype for higher-precision computations"). 16
+// terms are summed up before they are added to a total, so that results are nearer to the exact ones than by
+// f32 multiply-adds (tests/runtime/kernels_test.cpp compares both).
 //
 // The processor takes parts and results below 2^-126 for 0. Lines of an operand (rows of A, columns of B)
 // whose largest magnitude in a block is not 0 and not within [2^-50, 2^126), among them all with infinities

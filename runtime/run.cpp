@@ -31,7 +31,7 @@ class Run {
   Run(const shardc_program& program, const RunOptions& options)
       : program_(program),
         options_(options),
-        session_(program, options.backend, options.seed, options.threads, options.reserve, options.kernel) {}
+        session_(program, options.backend, options.seed, options.threads, options.kernel, options.reserve) {}
 
   // Steps that are profiled: for a report alone, not the first of several, in which memory is touched.
   bool profiles(std::int64_t i, std::int64_t steps) const {

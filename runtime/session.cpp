@@ -116,7 +116,7 @@ std::string names_of(const Item* items, int count, Name name) {
 }  // namespace
 
 struct Session::Impl {
-  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve, Kernel kernel);
+  Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Kernel kernel, Reserve* reserve);
 
   std::vector<std::vector<Drawing>> drawings() const;  // by the first of its holders
   void draw();
@@ -142,8 +142,8 @@ struct Session::Impl {
   std::unique_ptr<Crew> crew;
 };
 
-Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Reserve* reserve,
-                    Kernel kernel)
+Session::Impl::Impl(const shardc_program& p, Backend b, std::uint64_t s, int threads, Kernel kernel,
+                    Reserve* reserve)
     : program(p), backend(b), seed(s), ranks(ranks_of(p)) {
   if (program.abi != SHARDC_ABI)
     throw RunError("the program was compiled for runtime version " + std::to_string(program.abi) +
@@ -320,8 +320,8 @@ bool is_crowded(const shardc_program& program, Backend backend, int threads) {
 }
 
 Session::Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads,
-                 Reserve* reserve, Kernel kernel)
-    : impl_(std::make_unique<Impl>(program, backend, seed, threads, reserve, kernel)) {}
+                 Kernel kernel, Reserve* reserve)
+    : impl_(std::make_unique<Impl>(program, backend, seed, threads, kernel, reserve)) {}
 
 Session::~Session() = default;
 

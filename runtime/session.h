@@ -42,7 +42,7 @@ class Session {
   // The program outlives the session. Each rank computes with so many threads. Parameters lie in the reserve
   // as far as it goes. Products go through kernels up to this one, of those that the processor has.
   Session(const shardc_program& program, Backend backend, std::uint64_t seed, int threads = 1,
-          Reserve* reserve = nullptr, Kernel kernel = Kernel::Amx);
+          Kernel kernel = Kernel::Amx, Reserve* reserve = nullptr);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

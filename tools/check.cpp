@@ -117,7 +117,7 @@ void compare_updates(const Built& built, const std::map<std::string, Tensor>& va
 Comparison compare_with_reference(const Built& built, const shardc_program& program,
                                   const runtime::RunOptions& options) {
   const Graph& graph = built.prepared.step;
-  runtime::Session session(program, options.backend, options.seed, options.threads, nullptr, options.kernel);
+  runtime::Session session(program, options.backend, options.seed, options.threads, options.kernel);
   std::map<std::string, Tensor> values;
   for (auto& [name, tensor] : runtime::open_data(program, options.data, options.seed)->inputs(0)) {
     session.set(name, tensor);

@@ -47,7 +47,7 @@ bool is_worth_splitting(const ProductOf<T>& x) {
 // That is fastest for this shape, of those up to `best`, which the processor has.
 Kernel kernel_for(const Product& product, Kernel best = best_kernel());
 
-std::size_t panel_floats(Kernel kernel = best_kernel());
+std::size_t panel_floats(Kernel kernel);
 // By panels or tiles, which the processor has; `space` is for them, aligned to 64 bytes.
 void multiply_packed(const Product& product, float* space, Kernel kernel);
 

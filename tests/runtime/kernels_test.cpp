@@ -202,7 +202,7 @@ double distance(float got, const float* a, const float* b, shardc_i64 n, shardc_
   if (std::fabs(want) > std::numeric_limits<float>::max())
     return std::isinf(got) && std::signbit(got) == std::signbit(want) ? 0 : std::nan("");
   // Below it f32 itself has fewer digits.
-  return std::fabs(got - want) / std::max(magnitude, 0x1p-100) * 0x1p24;
+  return std::fabs(got - want) / std::max(magnitude, 0x1p-120) * 0x1p24;
 }
 
 // Rounding errors of f32 sums: tiles, which multiply bf16 parts, are nearer to the product than

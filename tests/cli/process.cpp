@@ -112,7 +112,11 @@ Finished shardc(const Words& arguments, double limit_seconds) {
 
 Finished mpirun(int ranks, const Words& command, double limit_seconds) {
   allow_mpi();
-  return run_process(Words{"mpirun.openmpi", "--oversubscribe", "-n", std::to_string(ranks)} + command,
+  // Of its own: a job that ends removes the folder that all jobs of a user share, just as another makes it.
+  const Scratch session;
+  return run_process(Words{"mpirun.openmpi", "--oversubscribe", "--mca", "orte_tmpdir_base", session.file(""),
+                           "-n", std::to_string(ranks)} +
+                         command,
                      limit_seconds);
 }
 

@@ -205,10 +205,14 @@ class Level {
     for (const Factor& factor : std::get<LoopNest>(loop.nodes.front().op).factors)
       note_axes(factor.size, factor.axes);
     std::vector<ValueId> operands;
-    const LocalNest local = localize(p_.mesh, graph_, loop, operands);
-    for (ValueId operand : operands)
-      for (std::size_t d = 0; d < graph_[operand].type.rank(); ++d)
-        note_axes(graph_[operand].type.shape[d], graph_[operand].sharding.dims[d].axes);
+    const LocalNest local = localize(p_.mesh, graph_, plan_, loop, operands);
+    const auto note = [&](ValueId value) {
+      const Value& laid_out = graph_[plan_.laid_out_as(value)];
+      for (std::size_t d = 0; d < laid_out.type.rank(); ++d)
+        note_axes(laid_out.type.shape[d], laid_out.sharding.dims[d].axes);
+    };
+    for (ValueId operand : operands) note(operand);
+    for (const Node& node : loop.nodes) note(node.results[0]);
     const Kernel kernel = make_kernel(local, p_.worth_splitting);
     std::vector<std::string> arguments;
     const auto add = [&](ValueId value, const LocalAccess& access) {
@@ -311,7 +315,8 @@ class Level {
         break;
       }
       case Collective::Kind::AllGather:
-        call = fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group, source, target,
+        call = fmt::format("{}({}, {}, {}, {}, {}, {}, {}, {}, {});", name, first, group,
+                           plan_.within.contains(node.operands[0]) ? "nullptr" : source, target,
                            product(0, dim), in[dim], out[dim], product(dim + 1, in.size()), dtype);
         break;
       case Collective::Kind::ReduceScatter:

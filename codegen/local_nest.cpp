@@ -96,7 +96,8 @@ std::string length_of(const LocalFactor& factor) {
 
 namespace {
 
-LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, const Node& node) {
+LocalNest localize(const Mesh& mesh, const Graph& graph, const BufferPlan& plan, const Loop& loop,
+                   const Node& node) {
   const auto& nest = std::get<LoopNest>(node.op);
   LocalNest local{{}, {}, {}, nest.combine, nest.body};
   for (std::size_t f = 0; f < nest.factors.size(); ++f) {
@@ -107,25 +108,29 @@ LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, const
       made.length = length_name(mesh, factor.size, factor.axes);
     local.factors.push_back(std::move(made));
   }
+  const auto at = [&](ValueId value, const Access& access) {
+    return local_access(mesh, nest, local.factors, access, graph[plan.laid_out_as(value)]);
+  };
   for (std::size_t k = 0; k < node.operands.size(); ++k) {
-    local.inputs.push_back(local_access(mesh, nest, local.factors, nest.inputs[k], graph[node.operands[k]]));
+    local.inputs.push_back(at(node.operands[k], nest.inputs[k]));
     local.inputs.back().bound = bound_of(graph, node.operands[k]);
   }
-  local.output = local_access(mesh, nest, local.factors, nest.output, graph[node.results[0]]);
+  local.output = at(node.results[0], nest.output);
   local.output.passed = loop.passed.contains(node.results[0]);
   return local;
 }
 
 }  // namespace
 
-LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, std::vector<ValueId>& operands) {
+LocalNest localize(const Mesh& mesh, const Graph& graph, const BufferPlan& plan, const Loop& loop,
+                   std::vector<ValueId>& operands) {
   const std::span<const Node> siblings = loop.nodes;
-  LocalNest all = localize(mesh, graph, loop, siblings[0]);
+  LocalNest all = localize(mesh, graph, plan, loop, siblings[0]);
   operands = siblings[0].operands;
   all.adds = loop.adds;
   if (loop.adds) return all;
   for (std::size_t s = 1; s < siblings.size(); ++s) {
-    LocalNest own = localize(mesh, graph, loop, siblings[s]);
+    LocalNest own = localize(mesh, graph, plan, loop, siblings[s]);
     std::vector<int> at;  // where its operands are among those of all
     for (std::size_t k = 0; k < own.inputs.size(); ++k) {
       const ValueId operand = siblings[s].operands[k];

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/buffers.h"
 #include "ir/graph.h"
 #include "ir/siblings.h"
 
@@ -70,8 +71,9 @@ struct LocalNest {
   std::vector<const LocalAccess*> accesses() const;  // to results and inputs
 };
 
-// One nest, also of siblings. `operands` receives whose the inputs are.
-LocalNest localize(const Mesh& mesh, const Graph& graph, const Loop& loop, std::vector<ValueId>& operands);
+// One nest, also of siblings, over values that lie as `plan` says. `operands` receives whose the inputs are.
+LocalNest localize(const Mesh& mesh, const Graph& graph, const BufferPlan& plan, const Loop& loop,
+                   std::vector<ValueId>& operands);
 
 // Names of the run-time values of a dimension on this mesh.
 std::string offset_name(const Mesh& mesh, std::int64_t size, const Axes& axes);

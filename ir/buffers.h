@@ -34,6 +34,15 @@ struct BufferPlan {
   // Of a body: carries that are not copied after an iteration. Iterations write to the carry and to the
   // value's place in the arena in turns, the last one to the carry, and read where the one before wrote.
   std::set<std::int32_t> in_turns;
+  // Shards that are made where they will be gathered: value -> the gathered one, in whose storage and layout
+  // it lies. The rest of that storage is not to be used from then on.
+  std::map<ValueId, ValueId> within;
+
+  // The value whose layout and extent `value` has in memory.
+  ValueId laid_out_as(ValueId value) const {
+    const auto whole = within.find(value);
+    return whole == within.end() ? value : whole->second;
+  }
 };
 
 constexpr std::int64_t kBufferAlignment = 64;

@@ -139,16 +139,17 @@ class Siblings {
     const Storage &one = plan_.values[*a], &other = plan_.values[*b];
     if (one.kind != other.kind) return false;
     if (one.kind != Storage::Kind::Arena) return one.index == other.index;
-    return one.offset < other.offset + local_bytes(graph_[b]) &&
-           other.offset < one.offset + local_bytes(graph_[a]);
+    return one.offset < other.offset + local_bytes(laid_out(b)) &&
+           other.offset < one.offset + local_bytes(laid_out(a));
   }
 
   // Of two values that overlap: does each iteration meet one element in both?
   bool same_elements(ValueId a, const Access& at_a, ValueId b, const Access& at_b) const {
     const Storage &one = plan_.values[*a], &other = plan_.values[*b];
     return one.offset == other.offset && graph_[a].type == graph_[b].type &&
-           layout_of(graph_[a].sharding) == layout_of(graph_[b].sharding) && at_a == at_b;
+           layout_of(laid_out(a).sharding) == layout_of(laid_out(b).sharding) && at_a == at_b;
   }
+  const Value& laid_out(ValueId value) const { return graph_[plan_.laid_out_as(value)]; }
 
   const Graph& graph_;
   const BufferPlan& plan_;

@@ -48,6 +48,7 @@ class Level {
     for (std::size_t v = 0; v < graph_.values.size(); ++v) regions_.push_back(region_of(v));
     for (std::size_t v = 0; v < graph_.values.size(); ++v)
       if (is_arg_[v] || in_turns_[v]) near_[region(v).space].push_back(v);
+    if (std::string fault = check_within(); !fault.empty()) return graph_.name + ": " + fault;
     std::int64_t most = 0;
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       for (ValueId v : graph_.nodes[n].results)
@@ -79,7 +80,7 @@ class Level {
 
   Region region_of(std::size_t v) const {
     const Storage& at = plan_.values[v];
-    const std::int64_t bytes = local_bytes(graph_.values[v]);
+    const std::int64_t bytes = local_bytes(graph_[plan_.laid_out_as(ValueId(v))]);
     switch (at.kind) {
       case Storage::Kind::Arena:
         return {kArena, at.offset, at.offset + bytes};
@@ -114,16 +115,45 @@ class Level {
       return r < static_cast<std::size_t>(repeat->carried) && *node.operands[r] == v &&
              std::count(node.operands.begin(), node.operands.end(), ValueId(v)) == 1;
     if (const auto* collective = std::get_if<Collective>(&node.op))
-      return collective->kind == Collective::Kind::AllReduce;
+      return collective->kind == Collective::Kind::AllReduce || gathers_in_place(*collective, v);
     if (std::holds_alternative<Wait>(node.op))  // over the operand, if what was started is there already
       return v == *node.operands[0] || region(*node.operands[0]).from == region(v).from;
     const auto* nested = std::get_if<LoopNest>(&node.op);
     if (nested == nullptr) return false;
     const LoopNest& nest = *nested;
+    const auto layout = [&](ValueId value) { return layout_of(graph_[plan_.laid_out_as(value)].sharding); };
+    if (layout(node.results[r]) != layout(ValueId(v))) return false;
     for (std::size_t k = 0; k < node.operands.size(); ++k)
       if (*node.operands[k] == v && (nest.combine != Combine::None || nest.inputs[k] != nest.output))
         return false;
     return true;
+  }
+
+  bool gathers_in_place(const Collective& collective, std::size_t v) const {
+    return collective.kind == Collective::Kind::AllGather && plan_.within.contains(ValueId(v));
+  }
+
+  // Shards within what is gathered: made by a nest, which goes by any layout, and read by the gather alone.
+  std::string check_within() const {
+    for (const auto& [shard, whole] : plan_.within) {
+      const auto fault = [&, shard = shard, whole = whole](std::string_view what) {
+        return fmt::format("{} lies within {}, but {}", graph_[shard].name, graph_[whole].name, what);
+      };
+      const Region &a = region(*shard), &b = region(*whole);
+      if (a.space != b.space || a.from != b.from) return fault("not in its place");
+      if (made_[*shard] == kNever || !std::holds_alternative<LoopNest>(graph_.nodes[made_[*shard]].op))
+        return fault("no nest makes it");
+      for (NodeId reader : users_[*shard]) {
+        const NodeId end = wait_[*reader].valid() ? wait_[*reader] : reader;
+        const auto* gather = std::get_if<Collective>(&graph_[reader].op);
+        const bool gathers = gather != nullptr ? gather->kind == Collective::Kind::AllGather
+                                               : std::holds_alternative<Wait>(graph_[reader].op);
+        if (!gathers || graph_[end].results[0] != whole) return fault("others read it");
+      }
+      for (const Output& output : graph_.outputs)
+        if (output.value == shard) return fault("is an output");
+    }
+    return {};
   }
 
   // The last node that reads `v`, but for the wait that ends what starts at node `n`.

@@ -112,8 +112,7 @@ class Planner {
         carry_from_operand(n, *repeat);
       }
       if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
-        if (collective->kind == Collective::Kind::AllReduce && !collective->start)
-          reduce_in_place(n, n, graph_.nodes[n].results[0]);
+        if (!collective->start) work_in_place(*collective, n, n, graph_.nodes[n].results[0]);
       if (std::holds_alternative<Wait>(graph_.nodes[n].op)) end_in_place(n);
       if (const auto other = added_to(graph_, readers_, n))
         add_in_place(*other, graph_.nodes[n + 1].results[0]);
@@ -188,7 +187,11 @@ class Planner {
   // as another output, or an argument that is an output, stays where it is.
   bool may_replace(ValueId value, ValueId arg) const {
     const std::size_t made = first_[*value];
-    if (made == kNever || graph_[value].type != graph_[arg].type) return false;
+    return made != kNever && graph_[value].type == graph_[arg].type && is_free(arg, made);
+  }
+
+  // May node `made`, if it is a nest over its very elements, write over argument `arg`?
+  bool is_free(ValueId arg, std::size_t made) const {
     for (const Output& output : graph_.outputs)
       if (output.value == arg) return false;
     for (std::size_t n = made; n < graph_.nodes.size(); ++n) {
@@ -216,8 +219,14 @@ class Planner {
     }
   }
 
+  // Collectives begin at node `start`, end at node `end` and have the result `to`.
+  void work_in_place(const Collective& collective, std::size_t start, std::size_t end, ValueId to) {
+    if (collective.kind == Collective::Kind::AllReduce) reduce_in_place(start, end, to);
+    if (collective.kind == Collective::Kind::AllGather) gather_in_place(start, end, to);
+  }
+
   // An all-reduce works in place: its operand, if nothing else reads it, is made where the result `to`
-  // belongs. It begins at node `start` and ends at node `end`.
+  // belongs.
   void reduce_in_place(std::size_t start, std::size_t end, ValueId to) {
     const ValueId from = graph_.nodes[start].operands[0];
     if (settled_[*from] || last_[*from] != end || graph_[from].type != graph_[to].type || in_turns(to))
@@ -232,6 +241,24 @@ class Planner {
       settle(from, plan_.values[*to]);
   }
 
+  // Shards that nothing else reads are made where an all-gather collects them, if that has its place already.
+  void gather_in_place(std::size_t start, std::size_t end, ValueId to) {
+    const ValueId from = graph_.nodes[start].operands[0];
+    const std::size_t made = first_[*from];
+    if (!settled_[*to] || settled_[*from] || joined_.contains(*from) || last_[*from] != end || made == kNever)
+      return;
+    const bool read_once = std::all_of(readers_[*from].begin(), readers_[*from].end(),
+                                       [&](NodeId n) { return *n == start || *n == end; });
+    const auto* nest = std::get_if<LoopNest>(&graph_.nodes[made].op);
+    if (!read_once || nest == nullptr || nest->combine != Combine::None) return;
+    const Storage& at = plan_.values[*to];
+    if (at.kind == Storage::Kind::Arg &&
+        !is_free(graph_.args[static_cast<std::size_t>(at.index)].value, made))
+      return;
+    settle(from, at);
+    plan_.within[from] = to;
+  }
+
   // Rows are added where the array lies that they are added to.
   void add_in_place(ValueId from, ValueId to) {
     const bool free =
@@ -243,8 +270,7 @@ class Planner {
   void end_in_place(std::size_t n) {
     const ValueId started = graph_.nodes[n].operands[0], to = graph_.nodes[n].results[0];
     const std::size_t start = first_[*started];
-    if (std::get<Collective>(graph_.nodes[start].op).kind == Collective::Kind::AllReduce)
-      reduce_in_place(start, n, to);
+    work_in_place(std::get<Collective>(graph_.nodes[start].op), start, n, to);
     if (settled_[*to])
       settle(started, plan_.values[*to]);
     else

@@ -2,8 +2,8 @@
 // from lifetimes, so that a step allocates nothing and its peak is known beforehand.
 //
 // Values are made in place where that saves
-// a copy: an update in its argument, a carried value in the carry, a stacked result in its slice. Arguments
-// and outputs have their own storage, outside the arena.
+// a copy: an update in its argument, a carried value in the carry, a stacked result in its slice, a shard
+// where it will be gathered. Arguments and outputs have their own storage, outside the arena.
 #pragma once
 
 #include "ir/buffers.h"

@@ -29,6 +29,7 @@ class Aborted : public std::runtime_error {
 };
 
 // Buffers of gathers and scatters; the semantics are those of shardc_rt.h. `in` and `out` do not overlap.
+// Where all members gather without an `in`, theirs is in its place in `out`.
 struct Rows {
   std::int64_t outer = 1, chunk = 0, total = 0, inner = 1;
 };

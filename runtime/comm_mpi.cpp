@@ -208,21 +208,31 @@ class MpiComm final : public Comm {
     const char* source = static_cast<const char*>(in);
     char* target = static_cast<char*>(out);
     const bool whole = rows.outer == 1 && rows.chunk * circle.members == rows.total;
+    const auto place = [=](int m) { return target + m * rows.chunk * row; };
     const auto unpack = [=, members = circle.members](const char* from) {
       for (int m = 0; m < members; ++m)
-        copy_runs(from + m * bytes, rows.chunk * row, target + m * rows.chunk * row, rows.total * row,
-                  rows.outer, rows_of(m, rows.chunk, rows.total) * row);
+        copy_runs(from + m * bytes, rows.chunk * row, place(m), rows.total * row, rows.outer,
+                  rows_of(m, rows.chunk, rows.total) * row);
+    };
+    // What this member sends, of what will be gathered there.
+    const auto own = [=, m = circle.member](char* gathered) -> const char* {
+      if (source != nullptr) return source;
+      char* const mine = gathered + m * bytes;
+      if (!whole)
+        copy_runs(place(m), rows.total * row, mine, rows.chunk * row, rows.outer,
+                  rows_of(m, rows.chunk, rows.total) * row);
+      return mine;
     };
     if (ticket != kNow) {
       Open& one = open(circle, ticket);
       char* const gathered = whole ? target : one.scratch_of(circle.members * bytes);
-      circle.begin_gather(source, gathered, bytes, one.tag, one.pending);
+      circle.begin_gather(own(gathered), gathered, bytes, one.tag, one.pending);
       if (!whole) one.next = [=](Open&) { unpack(gathered); };
       return;
     }
-    if (whole) return circle.gather(source, target, bytes);
+    if (whole) return circle.gather(own(target), target, bytes);
     char* scratch = scratch_of(circle.members * bytes);
-    circle.gather(source, scratch, bytes);
+    circle.gather(own(scratch), scratch, bytes);
     unpack(scratch);
   }
 

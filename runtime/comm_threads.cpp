@@ -157,14 +157,19 @@ class ThreadComm final : public Comm {
   void all_gather(int group, const void* in, void* out, Rows rows, int dtype, int ticket) override {
     Seat& seat = seat_of(group);
     const std::int64_t row = rows.inner * bytes_of(dtype);
-    const auto copy = [=](const void* from, std::size_t source, void* to, std::size_t) {
+    const bool in_place = in == nullptr;
+    const std::int64_t held = in_place ? rows.total : rows.chunk;  // rows of what members show
+    if (in_place) in = out;
+    const auto copy = [=](const void* from, std::size_t source, void* to, std::size_t target) {
+      if (in_place && source == target) return;
       const auto member = static_cast<std::int64_t>(source);
-      copy_runs(static_cast<const char*>(from), rows.chunk * row,
-                static_cast<char*>(to) + member * rows.chunk * row, rows.total * row, rows.outer,
+      const std::int64_t start = member * rows.chunk * row;
+      copy_runs(static_cast<const char*>(from) + (in_place ? start : 0), held * row,
+                static_cast<char*>(to) + start, rows.total * row, rows.outer,
                 rows_of(member, rows.chunk, rows.total) * row);
     };
     if (ticket != kNow) return start_moves(seat, in, out, ticket, copy);
-    Published all(seat, in, rows.outer * rows.chunk * row);
+    Published all(seat, in, rows.outer * held * row);
     for (std::size_t step = 0; step < all.inputs().size(); ++step) {  // spread over the sources
       const std::size_t m = (seat.member + step) % all.inputs().size();
       copy(all.inputs()[m], m, out, seat.member);

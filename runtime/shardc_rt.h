@@ -21,7 +21,7 @@ typedef long shardc_i64;
 typedef unsigned long shardc_u64;
 typedef unsigned short shardc_u16;
 
-#define SHARDC_ABI 4
+#define SHARDC_ABI 5
 
 /* f32 bf16 f16 i32 i64 bool, as in ir/types.h */
 enum shardc_dtype { SHARDC_F32, SHARDC_BF16, SHARDC_F16, SHARDC_I32, SHARDC_I64, SHARDC_BOOL };
@@ -108,7 +108,7 @@ typedef struct shardc_program {
 /* in-place over `count` elements of `data` */
 void shardc_all_reduce(shardc_rank* self, int group, void* data, shardc_i64 count, int dtype, int combine);
 /* in [outer, chunk, inner] -> out [outer, total, inner]: member m's rows land at m*chunk, those beyond
- * `total` are dropped.  in and out do not overlap. */
+ * `total` are dropped.  in and out do not overlap; in == 0: this member's rows are in their place in out. */
 void shardc_all_gather(shardc_rank* self, int group, const void* in, void* out, shardc_i64 outer,
                        shardc_i64 chunk, shardc_i64 total, shardc_i64 inner, int dtype);
 /* in [outer, total, inner], partial -> out [outer, chunk, inner]: rows m*chunk.. of the combination; rows

@@ -140,21 +140,29 @@ std::string Conformance::all_gather() {
   for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
     const Place place = place_of(groups_.table[static_cast<std::size_t>(std::max(g, 0))], comm_.rank());
     for (const int dtype : kDtypes)
-      for (const Case& c : kCases) {
-        const std::int64_t chunk = chunk_of(c, place.count());
-        Guarded in(c.outer * chunk * c.inner, dtype), out(c.outer * c.total * c.inner, dtype);
-        for (std::int64_t i = 0; i < c.outer * chunk * c.inner; ++i)
-          in.set(i, mark(dtype, place.member, i, place.tag()));
-        delay();
-        comm_.all_gather(g, in.data(), out.data(), {c.outer, chunk, c.total, c.inner}, dtype);
-        const std::string what = "all_gather in group " + std::to_string(g);
-        for (std::int64_t i = 0; i < c.outer * c.total * c.inner && problem.empty(); ++i) {
-          const std::int64_t x = i % c.inner, row = i / c.inner % c.total, o = i / c.inner / c.total;
-          const double want = mark(dtype, row / chunk, (o * chunk + row % chunk) * c.inner + x, place.tag());
-          if (out.get(i) != want) problem = wrong(what, dtype, i, out.get(i), want);
+      for (const Case& c : kCases)
+        for (const bool in_place : {false, true}) {
+          const std::int64_t chunk = chunk_of(c, place.count());
+          Guarded in(c.outer * chunk * c.inner, dtype), out(c.outer * c.total * c.inner, dtype);
+          for (std::int64_t i = 0; i < c.outer * chunk * c.inner; ++i)
+            in.set(i, mark(dtype, place.member, i, place.tag()));
+          // Whose an element of the result is, and what it has to be.
+          const auto owner = [&](std::int64_t i) { return i / c.inner % c.total / chunk; };
+          const auto want = [&](std::int64_t i) {
+            const std::int64_t row = i / c.inner % c.total, o = i / c.inner / c.total;
+            return mark(dtype, owner(i), (o * chunk + row % chunk) * c.inner + i % c.inner, place.tag());
+          };
+          for (std::int64_t i = 0; in_place && i < c.outer * c.total * c.inner; ++i)
+            if (owner(i) == place.member) out.set(i, want(i));
+          delay();
+          comm_.all_gather(g, in_place ? nullptr : in.data(), out.data(), {c.outer, chunk, c.total, c.inner},
+                           dtype);
+          const std::string what =
+              (in_place ? "all_gather in place in group " : "all_gather in group ") + std::to_string(g);
+          for (std::int64_t i = 0; i < c.outer * c.total * c.inner && problem.empty(); ++i)
+            if (out.get(i) != want(i)) problem = wrong(what, dtype, i, out.get(i), want(i));
+          if (!(in.intact() && out.intact()) && problem.empty()) problem = what + " wrote outside its buffer";
         }
-        if (!(in.intact() && out.intact()) && problem.empty()) problem = what + " wrote outside its buffer";
-      }
   }
   return problem;
 }

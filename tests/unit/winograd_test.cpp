@@ -12,6 +12,7 @@
 #include "codegen/cpp_expr.h"
 #include "codegen/jit.h"
 #include "ir/text.h"
+#include "passes/buffers.h"
 #include "runtime/rank.h"
 
 namespace shardc::codegen {
@@ -119,8 +120,9 @@ void check(const std::string& graph) {
   ASSERT_TRUE(program) << render(program.error());
   const Graph& g = program.value().graph;
   const Node& node = g.nodes[0];
+  const BufferPlan plan = passes::assign_buffers(program.value());
   std::vector<ValueId> operands;
-  const LocalNest nest = localize(program.value().mesh, g, Loop{{&node, 1}, {}}, operands);
+  const LocalNest nest = localize(program.value().mesh, g, plan, Loop{{&node, 1}, {}}, operands);
   const std::optional<Kernel> kernel = winograd_product(nest);
   ASSERT_TRUE(kernel) << graph;
   const bool split = std::any_of(nest.factors.begin(), nest.factors.end(),

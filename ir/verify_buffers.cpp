@@ -111,9 +111,17 @@ class Level {
   // May `node` write `result` where its operand `v` lies? Element by element, or as the collective or the
   // repeat that it is.
   bool in_place(const Node& node, std::size_t r, std::size_t v) const {
-    if (const auto* repeat = std::get_if<Repeat>(&node.op))
-      return r < static_cast<std::size_t>(repeat->carried) && *node.operands[r] == v &&
+    if (const auto* repeat = std::get_if<Repeat>(&node.op)) {
+      std::size_t k = r;  // the argument where it is made
+      if (r >= static_cast<std::size_t>(repeat->carried)) {
+        const auto n = static_cast<std::size_t>(&node - graph_.nodes.data());
+        const Storage& made = plan_.bodies.at(n).values[*repeat->body->outputs[r].value];
+        if (made.kind != Storage::Kind::Arg) return false;
+        k = static_cast<std::size_t>(made.index);
+      }
+      return *node.operands[k] == v &&
              std::count(node.operands.begin(), node.operands.end(), ValueId(v)) == 1;
+    }
     if (const auto* collective = std::get_if<Collective>(&node.op))
       return collective->kind == Collective::Kind::AllReduce || gathers_in_place(*collective, v);
     if (std::holds_alternative<Wait>(node.op))  // over the operand, if what was started is there already
@@ -210,7 +218,25 @@ class Level {
       if (live_at(v, n) && body.bytes > 0 && region(v).meets(arena) && region(v).from != region(v).to)
         return fmt::format("the arena of the repeat at node {} lies over {}", n, graph_.values[v].name);
     if (std::string fault = Level(*repeat->body, body).run(); !fault.empty()) return fault;
+    if (std::string fault = check_stacks(graph_.nodes[n], *repeat, body); !fault.empty()) return fault;
     return check_carries(*repeat, body);
+  }
+
+  // Each iteration makes its slice of a stack in the stack, or in the slice of an argument where that lies.
+  std::string check_stacks(const Node& node, const Repeat& repeat, const BufferPlan& plan) const {
+    const auto carried = static_cast<std::size_t>(repeat.carried);
+    for (std::size_t r = carried; r < node.results.size(); ++r) {
+      const Storage& made = plan.values[*repeat.body->outputs[r].value];
+      const auto at = static_cast<std::size_t>(made.index);
+      if (made.kind == Storage::Kind::Output && at == r) continue;
+      const Region& stack = region(*node.results[r]);
+      const bool over = made.kind == Storage::Kind::Arg && at >= carried &&
+                        at < carried + static_cast<std::size_t>(repeat.stacked) &&
+                        region(*node.operands[at]).space == stack.space &&
+                        region(*node.operands[at]).from == stack.from;
+      if (!over) return fmt::format("slices of {} are made elsewhere", graph_[node.results[r]].name);
+    }
+    return {};
   }
 
   // At the end of an iteration carried values are copied into the carries, in order: none of them may be

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "ir/added.h"
+#include "ir/in_place.h"
 #include "ir/support/check.h"
 
 namespace shardc::passes {
@@ -89,11 +90,15 @@ std::int64_t place(std::vector<Block>& blocks) {
   return best;
 }
 
+// Which outputs of a body are made over which of its arguments.
+using Over = std::map<std::size_t, std::int32_t>;
+
 class Planner {
  public:
-  Planner(const Graph& graph, const Repeat* repeat)
+  Planner(const Graph& graph, const Repeat* repeat, Over over = {})
       : graph_(graph),
         repeat_(repeat),
+        over_(std::move(over)),
         readers_(users(graph)),
         first_(graph.values.size(), kNever),
         last_(graph.values.size(), 0),
@@ -108,7 +113,7 @@ class Planner {
     in_place();
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       if (const auto* repeat = std::get_if<Repeat>(&graph_.nodes[n].op)) {
-        plan_.bodies.emplace(n, plan_body(*repeat));
+        plan_.bodies.emplace(n, plan_body(*repeat, made_over(graph_.nodes[n], *repeat)));
         carry_from_operand(n, *repeat);
       }
       if (const auto* collective = std::get_if<Collective>(&graph_.nodes[n].op))
@@ -124,17 +129,31 @@ class Planner {
  private:
   // Carried values that are not made in the carry are copied there after each iteration, unless memory has
   // room for them beside it all the time, which then takes turns with the carry.
-  static BufferPlan plan_body(const Repeat& repeat) {
-    BufferPlan plan = Planner(*repeat.body, &repeat).run();
+  static BufferPlan plan_body(const Repeat& repeat, const Over& over) {
+    BufferPlan plan = Planner(*repeat.body, &repeat, over).run();
     std::set<std::int32_t> in_turns;
     for (std::int32_t i = 0; i < repeat.carried && repeat.times > 0; ++i)
       if (plan.values[*repeat.body->outputs[static_cast<std::size_t>(i)].value].kind == Storage::Kind::Arena)
         in_turns.insert(i);
     if (in_turns.empty()) return plan;
-    Planner other(*repeat.body, &repeat);
+    Planner other(*repeat.body, &repeat, over);
     other.plan_.in_turns = in_turns;
     BufferPlan turns = other.run();
     return turns.bytes <= plan.bytes ? turns : plan;
+  }
+
+  // Stacks that are made where one of their repeat's arguments lies.
+  Over made_over(const Node& node, const Repeat& repeat) const {
+    Over over;
+    const auto carried = static_cast<std::size_t>(repeat.carried);
+    for (std::size_t r = carried; r < node.results.size(); ++r) {
+      const Storage& at = plan_.values[*node.results[r]];
+      if (!settled_[*node.results[r]] || at.kind != Storage::Kind::Arg) continue;
+      for (std::size_t k = carried; k < carried + static_cast<std::size_t>(repeat.stacked); ++k)
+        if (node.operands[k] == graph_.args[static_cast<std::size_t>(at.index)].value)
+          over.emplace(r, static_cast<std::int32_t>(k));
+    }
+    return over;
   }
 
   void settle(ValueId value, Storage storage) {
@@ -170,40 +189,20 @@ class Planner {
       if (settled_[*output.value]) continue;
       if (repeat_ != nullptr) {
         const bool carried = i < static_cast<std::size_t>(repeat_->carried);
-        if (carried && may_replace(output.value, graph_.args[i].value))
+        const auto over = over_.find(i);
+        if (carried && may_replace(graph_, output.value, graph_.args[i].value))
           settle(output.value, {Storage::Kind::Arg, 0, static_cast<std::int32_t>(i)});
-        if (!carried) settle(output.value, {Storage::Kind::Output, 0, static_cast<std::int32_t>(i)});
+        else if (over != over_.end())
+          settle(output.value, {Storage::Kind::Arg, 0, over->second});
+        else if (!carried)
+          settle(output.value, {Storage::Kind::Output, 0, static_cast<std::int32_t>(i)});
       } else if (output.role == Output::Role::Update) {
-        if (may_replace(output.value, graph_.args[static_cast<std::size_t>(output.of)].value))
+        if (may_replace(graph_, output.value, graph_.args[static_cast<std::size_t>(output.of)].value))
           settle(output.value, {Storage::Kind::Arg, 0, output.of});
       } else {
         settle(output.value, {Storage::Kind::Output, 0, static_cast<std::int32_t>(i)});
       }
     }
-  }
-
-  // May `value` be written over argument `arg`? Every reader of the argument must come before, or be the nest
-  // that makes the value and read the very element that it writes. A value that is itself needed to the end
-  // as another output, or an argument that is an output, stays where it is.
-  bool may_replace(ValueId value, ValueId arg) const {
-    const std::size_t made = first_[*value];
-    return made != kNever && graph_[value].type == graph_[arg].type && is_free(arg, made);
-  }
-
-  // May node `made`, if it is a nest over its very elements, write over argument `arg`?
-  bool is_free(ValueId arg, std::size_t made) const {
-    for (const Output& output : graph_.outputs)
-      if (output.value == arg) return false;
-    for (std::size_t n = made; n < graph_.nodes.size(); ++n) {
-      const Node& node = graph_.nodes[n];
-      for (std::size_t k = 0; k < node.operands.size(); ++k) {
-        if (node.operands[k] != arg) continue;
-        const auto* nest = std::get_if<LoopNest>(&node.op);
-        if (n != made || nest == nullptr || nest->combine != Combine::None || nest->inputs[k] != nest->output)
-          return false;
-      }
-    }
-    return true;
   }
 
   // A temporary that a repeat takes as initial carry and nobody needs afterwards becomes the carry.
@@ -253,7 +252,7 @@ class Planner {
     if (!read_once || nest == nullptr || nest->combine != Combine::None) return;
     const Storage& at = plan_.values[*to];
     if (at.kind == Storage::Kind::Arg &&
-        !is_free(graph_.args[static_cast<std::size_t>(at.index)].value, made))
+        !may_write_over(graph_, made, from, graph_.args[static_cast<std::size_t>(at.index)].value))
       return;
     settle(from, at);
     plan_.within[from] = to;
@@ -314,6 +313,7 @@ class Planner {
 
   const Graph& graph_;
   const Repeat* repeat_;  // whose body this is; null at top level
+  const Over over_;
   const std::vector<std::vector<NodeId>> readers_;
   std::vector<std::size_t> first_, last_;
   std::vector<bool> settled_;

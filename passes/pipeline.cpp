@@ -15,6 +15,7 @@
 #include "passes/partition.h"
 #include "passes/schedule.h"
 #include "passes/simplify.h"
+#include "passes/sink.h"
 
 namespace shardc::passes {
 
@@ -121,7 +122,7 @@ LocalProgram localize(const Graph& sharded, const Mesh& mesh, const Cluster& clu
                       const Demands& demands) {
   SpmdProgram program = partition(sharded, mesh, cluster, demands);
   expect_valid(verify(program), "partitioned program");
-  program = schedule(fuse(program));
+  program = sink(schedule(fuse(program)), cluster);
   expect_valid(verify(program), "fused program");
   BufferPlan buffers = assign_buffers(program);
   expect_valid(verify(program, buffers), "buffers");

@@ -97,10 +97,12 @@ Training train(const std::string& model, const std::string& mesh) {
   return {facts.at("losses"), facts.at("peak_bytes_per_rank").at(0)};
 }
 
-// Of four bytes each, plain data parallelism keeps the parameter, its gradient and two states on every rank.
-// Each stage leaves it a quarter of some of them more.
+// Of four bytes each, plain data parallelism keeps the parameter, its gradient and two states on every rank,
+// but of two matrices the gradients of one layer at a time. Each stage leaves it a quarter of some of them
+// more.
 TEST(Zero, EachStageKeepsLess) {
-  constexpr std::int64_t quarters = 3 * 184'128;  // three of the four, in bytes
+  constexpr std::int64_t at_once = 3 * 2 * 65'536;  // gradients that would be there after the backward pass
+  constexpr std::int64_t quarters = 3 * 184'128;    // three of the four, in bytes
   const Scratch scratch;
   const std::string text = read_file("examples/recipes/zero1.yaml");
   const Training plain =
@@ -114,7 +116,7 @@ TEST(Zero, EachStageKeepsLess) {
     for (std::size_t i = 0; i < run.losses.size(); ++i)
       EXPECT_NEAR(run.losses[i], plain.losses[i], 1e-5 * plain.losses[i]);
   }
-  EXPECT_LE(peaks[0], plain.peak - 2 * quarters);       // both states
+  EXPECT_LE(peaks[0], plain.peak + at_once - 2 * quarters);  // both states
   EXPECT_LT(peaks[1], peaks[0]);                        // gradients, where they are what the peak is made of
   EXPECT_LE(peaks[2], peaks[1] - quarters * 99 / 100);  // parameters, but what is aligned
 }

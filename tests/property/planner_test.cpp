@@ -259,16 +259,15 @@ TEST_P(Counted, WithLittleMemory) {
   EXPECT_GE(peak, 0.85 * counted);
 }
 
-INSTANTIATE_TEST_SUITE_P(Examples, Counted,
-                         ::testing::Values(Example{"mlp.yaml", "", "a=2"}, Example{"mlp.yaml", "", "a=2,b=2"},
-                                           Example{"gpt-tiny.yaml", "", "a=4"},
-                                           Example{"gpt-tiny.yaml", "", "a=2,b=2"},
-                                           Example{"gpt-tiny.yaml", "", "a=4,b=2"},
-                                           Example{"llama-tiny.yaml", "", "a=2,b=2"},
-                                           Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.05, 0.09},
-                                           Example{"moe-tiny.yaml", "", "a=2,b=2"},
-                                           Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.2},
-                                           Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.15}));
+INSTANTIATE_TEST_SUITE_P(
+    Examples, Counted,
+    ::testing::Values(
+        Example{"mlp.yaml", "", "a=2"}, Example{"mlp.yaml", "", "a=2,b=2"},
+        // Large gradients of all layers are counted, and do not exist at once.
+        Example{"gpt-tiny.yaml", "", "a=4", 1, 0.08}, Example{"gpt-tiny.yaml", "", "a=2,b=2", 1, 0.08},
+        Example{"gpt-tiny.yaml", "", "a=4,b=2", 1, 0.08}, Example{"llama-tiny.yaml", "", "a=2,b=2"},
+        Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.05, 0.09}, Example{"moe-tiny.yaml", "", "a=2,b=2"},
+        Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.2}, Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.15}));
 
 // The stacks that a microbatch reads slice by slice: as they lie for nothing, otherwise at the price of a
 // copy.

@@ -8,11 +8,14 @@
 #include "frontend/model.h"
 #include "frontend/sharding_text.h"
 #include "ir/price.h"
+#include "passes/buffers.h"
 #include "passes/condense.h"
 #include "passes/follow.h"
+#include "passes/fuse.h"
 #include "passes/partition.h"
 #include "passes/pipeline.h"
 #include "passes/reshard.h"
+#include "passes/schedule.h"
 #include "planner/cost.h"
 #include "planner/layouts.h"
 #include "planner/select.h"
@@ -208,6 +211,11 @@ class Counted : public ::testing::TestWithParam<Example> {
     return decided;
   }
 
+  SpmdProgram before_updates_move(const planner::Decisions& decided) const {
+    const Graph sharded = passes::shard(model_, mesh_, seeds_of(decided.values));
+    return passes::schedule(passes::fuse(passes::partition(sharded, mesh_, cluster_, decided.demands)));
+  }
+
   PlanCost program_of(const Selection& selection) const {
     const planner::Decisions decided = decisions_of(selection);
     return cost_of(seeds_of(decided.values), decided.demands);
@@ -227,7 +235,11 @@ TEST_P(Counted, AsTheProgramIs) {
   const PlanCost cost = program_of(selection);
   const auto peak = static_cast<double>(cost.peak_bytes_per_device);
   EXPECT_NEAR(cost.step_seconds, selection.seconds(), 0.02 * selection.seconds());
-  EXPECT_NEAR(peak, static_cast<double>(selection.bytes), GetParam().bytes * peak);
+  // Gradients of all layers are counted: until updates move into the backward pass, which only saves.
+  const SpmdProgram unmoved = before_updates_move(decisions_of(selection));
+  const auto counted = static_cast<double>(peak_bytes(unmoved, passes::assign_buffers(unmoved)));
+  EXPECT_NEAR(counted, static_cast<double>(selection.bytes), GetParam().bytes * counted);
+  EXPECT_LE(peak, counted);
 
   // A plan that says less leads to the same program.
   const planner::Decisions decided = decisions_of(selection);
@@ -259,15 +271,16 @@ TEST_P(Counted, WithLittleMemory) {
   EXPECT_GE(peak, 0.85 * counted);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Examples, Counted,
-    ::testing::Values(
-        Example{"mlp.yaml", "", "a=2"}, Example{"mlp.yaml", "", "a=2,b=2"},
-        // Large gradients of all layers are counted, and do not exist at once.
-        Example{"gpt-tiny.yaml", "", "a=4", 1, 0.08}, Example{"gpt-tiny.yaml", "", "a=2,b=2", 1, 0.08},
-        Example{"gpt-tiny.yaml", "", "a=4,b=2", 1, 0.08}, Example{"llama-tiny.yaml", "", "a=2,b=2"},
-        Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.05, 0.09}, Example{"moe-tiny.yaml", "", "a=2,b=2"},
-        Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.2}, Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.15}));
+INSTANTIATE_TEST_SUITE_P(Examples, Counted,
+                         ::testing::Values(Example{"mlp.yaml", "", "a=2"}, Example{"mlp.yaml", "", "a=2,b=2"},
+                                           Example{"gpt-tiny.yaml", "", "a=4"},
+                                           Example{"gpt-tiny.yaml", "", "a=2,b=2"},
+                                           Example{"gpt-tiny.yaml", "", "a=4,b=2"},
+                                           Example{"llama-tiny.yaml", "", "a=2,b=2"},
+                                           Example{"vit-tiny.yaml", "", "a=4,b=2", 1, 0.05, 0.09},
+                                           Example{"moe-tiny.yaml", "", "a=2,b=2"},
+                                           Example{"llama-tiny.yaml", "", "a=2,b=2", 2, 0.2},
+                                           Example{"gpt-tiny.yaml", "", "a=4,b=2", 4, 0.15}));
 
 // The stacks that a microbatch reads slice by slice: as they lie for nothing, otherwise at the price of a
 // copy.

@@ -13,7 +13,8 @@ namespace shardc {
 // do so in each iteration. An argument that is an output stays where it is.
 bool may_replace(const Graph& graph, ValueId value, ValueId arg);
 
-// The same for the shards that node `n` makes, as far as readers go.
+// May node `n`, which makes `made`, write into argument `arg` as far as the argument's readers go? Types are
+// not asked: a shard may be made within the argument.
 bool may_write_over(const Graph& graph, std::size_t n, ValueId made, ValueId arg);
 
 }  // namespace shardc

@@ -221,9 +221,8 @@ class Sinker {
     Rewriter to(graph_);
     for (std::size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
-      const auto* repeat = std::get_if<Repeat>(&node.op);
-      if (repeat != nullptr)
-        copy_repeat(to, node, *repeat, into[n]);
+      if (const auto moved = into.find(n); moved != into.end() && !moved->second.empty())
+        copy_repeat(to, node, std::get<Repeat>(node.op), moved->second);
       else if (!moved_.contains(n))
         to.copy(node);
     }
@@ -330,7 +329,7 @@ class Sinker {
     std::set<std::size_t> dropped;
     for (std::size_t r = 0; r < node.results.size(); ++r) {
       const bool stack = r >= static_cast<std::size_t>(repeat.carried);
-      if (stack && !nodes.empty() && !users_[*node.results[r]].empty() && !needed(node.results[r]))
+      if (stack && !users_[*node.results[r]].empty() && !needed(node.results[r]))
         dropped.insert(r);
       else
         results.push_back(node.results[r]);

@@ -1,10 +1,10 @@
 #include "passes/buffers.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "ir/added.h"
 #include "ir/in_place.h"
@@ -64,14 +64,14 @@ std::int64_t place(std::vector<Block>& blocks, const std::vector<std::size_t>& o
 // The best of several orders, as soon as one has no gaps: the largest first; those that live longest; those
 // that take most of memory and time; as they come.
 std::int64_t place(std::vector<Block>& blocks) {
-  using Key = std::array<double, 2>;  // larger ones first
+  using Key = std::pair<double, double>;  // larger ones first
   const auto bytes = [](const Block& b) { return static_cast<double>(b.bytes); };
   const auto nodes = [](const Block& b) { return static_cast<double>(b.last - b.first + 1); };
   const std::function<Key(const Block&)> orders[] = {
-      [&](const Block& b) { return Key{bytes(b), 0}; },
-      [&](const Block& b) { return Key{nodes(b), bytes(b)}; },
-      [&](const Block& b) { return Key{bytes(b) * nodes(b), bytes(b)}; },
-      [&](const Block& b) { return Key{-static_cast<double>(b.first), bytes(b)}; },
+      [&](const Block& b) { return Key(bytes(b), 0); },
+      [&](const Block& b) { return Key(nodes(b), bytes(b)); },
+      [&](const Block& b) { return Key(bytes(b) * nodes(b), bytes(b)); },
+      [&](const Block& b) { return Key(-static_cast<double>(b.first), bytes(b)); },
   };
   const std::int64_t least = most_alive(blocks);
   std::int64_t best = std::numeric_limits<std::int64_t>::max();

@@ -279,11 +279,11 @@ struct Next {
 
 // Registers: four tiles of the result, two of A, two of B. The compilers take their numbers only as literals.
 #define SHARDC_A(part)                        \
-  _tile_loadd(4, a + (part) * 2 * kTile, 64); \
-  if (Rows == 2) _tile_loadd(5, a + ((part) * 2 + 1) * kTile, 64)
+  _tile_loadd(4, a + 2 * kTile * (part), 64); \
+  if (Rows == 2) _tile_loadd(5, a + kTile * (2 * (part) + 1), 64)
 #define SHARDC_B(part)                        \
-  _tile_loadd(6, b + (part) * 2 * kTile, 64); \
-  if (Columns == 2) _tile_loadd(7, b + ((part) * 2 + 1) * kTile, 64)
+  _tile_loadd(6, b + 2 * kTile * (part), 64); \
+  if (Columns == 2) _tile_loadd(7, b + kTile * (2 * (part) + 1), 64)
 #define SHARDC_ADD                                        \
   _tile_dpbf16ps(0, 4, 6);                                \
   next.fetch();                                           \

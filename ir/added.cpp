@@ -37,11 +37,6 @@ bool adds_two(const Node& node) {
          nest->inputs[0] == nest->output && nest->inputs[1] == nest->output;
 }
 
-bool is_output(const Graph& graph, ValueId value) {
-  return std::any_of(graph.outputs.begin(), graph.outputs.end(),
-                     [&](const Output& output) { return output.value == value; });
-}
-
 }  // namespace
 
 std::optional<ValueId> added_to(const Graph& graph, const std::vector<std::vector<NodeId>>& readers,

@@ -91,4 +91,9 @@ std::int64_t use_count(const Graph& graph, ValueId value) {
   return count;
 }
 
+bool is_output(const Graph& graph, ValueId value) {
+  return std::any_of(graph.outputs.begin(), graph.outputs.end(),
+                     [&](const Output& output) { return output.value == value; });
+}
+
 }  // namespace shardc

@@ -163,5 +163,6 @@ struct SpmdProgram {
 std::vector<NodeId> producers(const Graph& graph);           // per value; invalid for arguments
 std::vector<std::vector<NodeId>> users(const Graph& graph);  // per value, in order
 std::int64_t use_count(const Graph& graph, ValueId value);   // operands and outputs
+bool is_output(const Graph& graph, ValueId value);
 
 }  // namespace shardc

@@ -5,11 +5,6 @@
 namespace shardc {
 namespace {
 
-bool is_output(const Graph& graph, ValueId value) {
-  return std::any_of(graph.outputs.begin(), graph.outputs.end(),
-                     [&](const Output& output) { return output.value == value; });
-}
-
 // Does each iteration make its slice of result `value` over the slice that it reads of operand `k`?
 bool slice_by_slice(const Node& node, const Repeat& repeat, ValueId value, std::size_t k) {
   const auto first = static_cast<std::size_t>(repeat.carried),

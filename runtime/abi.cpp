@@ -17,9 +17,7 @@ void communicate(shardc_rank* self, Collective kind, int ticket, std::int64_t by
     rank.begun[static_cast<std::size_t>(ticket)] = kind;
     ++rank.open;
   }
-  Traffic& traffic = rank.traffic[static_cast<std::size_t>(kind)];
-  ++traffic.count;
-  traffic.bytes += bytes;
+  rank.count(kind, bytes);
   if (rank.profiling == 0) return call(*rank.comm);
   const auto since = Clock::now();
   call(*rank.comm);

@@ -49,6 +49,12 @@ struct Window {
   }
 };
 
+// What the members of a group show each other, in member order; `own` is the member that asks.
+struct Peers {
+  std::span<const void* const> shown;
+  std::size_t own = 0;
+};
+
 class Comm {
  public:
   virtual ~Comm() = default;
@@ -73,6 +79,11 @@ class Comm {
   // source[rank]: whose `in` becomes this rank's `out`; all of them are members of the group.
   virtual void permute(int group, const void* in, void* out, std::int64_t bytes, const int* source) = 0;
   virtual void halo(int group, const void* in, void* out, const Window& window) = 0;
+
+  // Where ranks reach each other's memory: what each member shows, once all have; elsewhere nothing. Then all
+  // call hide(), which returns when nobody looks any more.
+  virtual Peers show(int, const void*) { return {}; }
+  virtual void hide(int) {}
 
   // Returns when the receiver has the bytes, which are as many as it expects.
   virtual void send(const void* data, std::int64_t bytes, int to) = 0;

@@ -254,6 +254,12 @@ class ThreadComm final : public Comm {
     all.end();
   }
 
+  Peers show(int group, const void* mine) override {
+    Seat& seat = seat_of(group);
+    return {Published(seat, mine, kSlot + 1).inputs(), seat.member};
+  }
+  void hide(int group) override { seat_of(group).meet(); }
+
   void send(const void* data, std::int64_t, int to) override {
     Mailbox& box = team_->mailboxes[static_cast<std::size_t>(to)];
     std::unique_lock lock(box.mutex);

@@ -42,6 +42,11 @@ struct Rank : Worker {
   };
   std::vector<Open> entered;  // regions entered and not yet left
 
+  void count(Collective kind, std::int64_t bytes) {
+    Traffic& of_kind = traffic[static_cast<std::size_t>(kind)];
+    ++of_kind.count;
+    of_kind.bytes += bytes;
+  }
   void record(std::int32_t region, std::int32_t collective, Clock::time_point since, std::int64_t bytes) {
     const auto ns = [](auto d) { return std::chrono::duration_cast<std::chrono::nanoseconds>(d).count(); };
     events.push_back({region, collective, ns(since - trace_start), ns(Clock::now() - since), bytes});

@@ -21,7 +21,7 @@ typedef long shardc_i64;
 typedef unsigned long shardc_u64;
 typedef unsigned short shardc_u16;
 
-#define SHARDC_ABI 5
+#define SHARDC_ABI 6
 
 /* f32 bf16 f16 i32 i64 bool, as in ir/types.h */
 enum shardc_dtype { SHARDC_F32, SHARDC_BF16, SHARDC_F16, SHARDC_I32, SHARDC_I64, SHARDC_BOOL };
@@ -35,8 +35,7 @@ typedef struct shardc_axis {
   shardc_i64 stride, size;
 } shardc_axis;
 
-/* The ranks that differ only along these axes; member m has the coordinates of m in mixed radix, major first.
- */
+/* The ranks that differ only along these axes; member m has m's coordinates in mixed radix, major first. */
 typedef struct shardc_group {
   int axes;
   const shardc_axis* axis;
@@ -102,8 +101,7 @@ typedef struct shardc_program {
                void* const* output);
 } shardc_program;
 
-/* --- what generated code calls ---------------------------------------------------------------------------
- */
+/* --- what generated code calls ----------------------------------------------------------------- */
 
 /* in-place over `count` elements of `data` */
 void shardc_all_reduce(shardc_rank* self, int group, void* data, shardc_i64 count, int dtype, int combine);
@@ -153,6 +151,19 @@ typedef void (*shardc_work)(shardc_rank* self, shardc_i64 begin, shardc_i64 end,
 void shardc_parallel(shardc_rank* self, shardc_i64 count, shardc_i64 unit, shardc_work work,
                      const void* with);
 
+/* A buffer [count, row]; shardc_work reads or writes its rows from begin up to end. */
+typedef struct shardc_rows {
+  void* data;
+  shardc_i64 row;
+  int dtype;
+} shardc_rows;
+/* All-reduces of `sums`, then shardc_parallel, of work that makes the same of the same on all members. Where
+ * they share memory they divide it: `results` go to all, `sums` are unspecified then. A buffer may be both.
+ */
+void shardc_all_reduce_map(shardc_rank* self, int group, const shardc_rows* sums, int sum_count, int combine,
+                           const shardc_rows* results, int result_count, shardc_i64 count, shardc_i64 unit,
+                           shardc_work work, const void* with);
+
 /* C[m, n] (ldc) = or += A[m, k] B[k, n], row-major; ta: A is stored [k, m]; tb: B is stored [n, k]. By all
  * threads of the rank where it is large. */
 void shardc_gemm(shardc_rank* self, int ta, int tb, shardc_i64 m, shardc_i64 n, shardc_i64 k, const float* a,
@@ -168,8 +179,7 @@ void shardc_gemm_narrow(shardc_rank* self, int dtype, int ta, int tb, shardc_i64
 void* shardc_scratch(shardc_rank* self, shardc_i64 bytes);
 
 /* indices [outer, count, inner]: of each of the lines x[o, :, i] of `size` elements (f32, i32 or i64), the
- * places of the `count` first in ascending or descending order; equal elements in order of place, NaN last.
- */
+ * places of the `count` first in ascending or descending order; equal ones in order of place, NaN last. */
 void shardc_sort_indices(const void* x, int dtype, shardc_i64 outer, shardc_i64 size, shardc_i64 inner,
                          int descending, shardc_i64 count, shardc_i32* indices);
 

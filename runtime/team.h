@@ -18,10 +18,11 @@ struct Worker : shardc_rank {
   struct alignas(64) Line {
     std::array<std::byte, 64> bytes;
   };
-  std::vector<Line> scratch;      // of kernels; grows to what the hungriest one wants
-  Kernel kernel = best_kernel();  // the widest one for products
-  std::vector<Line> panels;       // of products
-  std::vector<Line> widened;      // blocks of 16-bit products, as f32
+  std::vector<Line> scratch;         // of kernels; grows to what the hungriest one wants
+  Kernel kernel = best_kernel();     // the widest one for products
+  std::vector<Line> panels;          // of products
+  std::vector<Line> widened;         // blocks of 16-bit products, as f32
+  std::vector<const void*> sources;  // of what is combined
 };
 
 class Team {

@@ -54,6 +54,14 @@ TEST_P(ThreadComms, Halo) { check(&Conformance::halo); }
 TEST_P(ThreadComms, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST_P(ThreadComms, Rounding) { check(&Conformance::rounding); }
 TEST_P(ThreadComms, Large) { check(&Conformance::large); }
+TEST_P(ThreadComms, AllReduceMap) {
+  const Groups groups(GetParam());
+  for (const int threads : {1, 3})
+    for (const std::string& result : on_threads(GetParam(), groups, [&](Comm& comm) {
+           return Conformance(comm, groups, 17).all_reduce_map(threads, true);
+         }))
+      EXPECT_EQ(result, "") << threads << " threads each";
+}
 TEST_P(ThreadComms, Several) { check(&Conformance::several); }
 
 TEST_P(ThreadComms, AllReduceInTwoSteps) { check_in_two_steps(&Conformance::all_reduce); }

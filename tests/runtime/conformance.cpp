@@ -1,13 +1,16 @@
 #include "tests/runtime/conformance.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <thread>
 
 #include "runtime/dtype.h"
 #include "runtime/layout.h"
 #include "runtime/random.h"
+#include "runtime/rank.h"
 
 namespace shardc::runtime::testing {
 namespace {
@@ -429,6 +432,85 @@ std::string Conformance::several() {
         if (gathered[at][k] != part) problem = wrong("an open gather", SHARDC_I32, i, gathered[at][k], part);
       }
     }
+  }
+  return problem;
+}
+
+namespace {
+
+// A rank that talks through somebody's communicator.
+struct Borrower {
+  Borrower(Comm& comm, int threads) {
+    rank.comm.reset(&comm);
+    rank.threads = threads;
+    if (threads > 1) rank.team = std::make_unique<Team>(threads, true);
+  }
+  ~Borrower() { static_cast<void>(rank.comm.release()); }
+  Rank rank;
+};
+
+// Two sums of one type; of the first something of another type is made, of the second something in its place.
+struct Mapped {
+  int dtype;
+  std::int64_t count, row, unit;
+  Guarded first, second, apart;
+  std::atomic<std::int64_t> done = 0;
+  std::atomic<bool> aligned = true;
+
+  static void work(shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
+    Mapped& all = *const_cast<Mapped*>(static_cast<const Mapped*>(with));
+    all.done += end - begin;
+    if (begin % all.unit != 0) all.aligned = false;
+    for (std::int64_t i = begin * all.row; i < end * all.row; ++i) {
+      all.apart.set(i, all.first.get(i) + static_cast<double>(i % 7));
+      all.second.set(i, all.second.get(i) - static_cast<double>(i % 3));
+    }
+  }
+};
+
+}  // namespace
+
+std::string Conformance::all_reduce_map(int threads, bool divided) {
+  std::string problem;
+  Borrower borrower(comm_, threads);
+  struct Sizes {
+    std::int64_t count, row, unit;
+  };
+  for (int g = kWorld; g < static_cast<int>(groups_.table.size()); ++g) {
+    const Place place = place_of(groups_.table[static_cast<std::size_t>(std::max(g, 0))], comm_.rank());
+    for (const int dtype : {SHARDC_F32, SHARDC_BF16, SHARDC_I64})
+      for (const auto [count, row, unit] :
+           {Sizes{0, 3, 1}, {1, 1, 64}, {1000, 1, 64}, {13, 701, 1}, {30011, 1, 64}}) {
+        const std::int64_t n = count * row;
+        Mapped all{dtype, count, row, unit, Guarded(n, dtype), Guarded(n, dtype), Guarded(n, SHARDC_F32)};
+        for (std::int64_t i = 0; i < n; ++i) {
+          all.first.set(i, contribution(dtype, place.member, place.count(), i, place.tag()));
+          all.second.set(i, contribution(dtype, place.member, place.count(), i + 1, place.tag()));
+        }
+        const shardc_rows sums[] = {{all.first.data(), row, dtype}, {all.second.data(), row, dtype}};
+        const shardc_rows results[] = {{all.apart.data(), row, SHARDC_F32}, {all.second.data(), row, dtype}};
+        delay();
+        shardc_all_reduce_map(&borrower.rank, g, sums, 2, SHARDC_SUM, results, 2, count, unit, &Mapped::work,
+                              &all);
+        const std::string what = "all_reduce_map in group " + std::to_string(g);
+        for (std::int64_t i = 0; i < n && problem.empty(); ++i) {
+          const double apart =
+              reduced(dtype, SHARDC_SUM, place.count(), i, place.tag()) + static_cast<double>(i % 7);
+          const double over =
+              reduced(dtype, SHARDC_SUM, place.count(), i + 1, place.tag()) - static_cast<double>(i % 3);
+          if (all.apart.get(i) != apart) problem = wrong(what, SHARDC_F32, i, all.apart.get(i), apart);
+          if (all.second.get(i) != over)
+            problem = wrong(what + ", in place", dtype, i, all.second.get(i), over);
+        }
+        const bool intact = all.first.intact() && all.second.intact() && all.apart.intact();
+        if (!intact && problem.empty()) problem = what + " wrote outside its buffers";
+        if (!all.aligned && problem.empty()) problem = what + " cut its work elsewhere than at units";
+        std::int64_t done = all.done;
+        comm_.all_reduce(g, &done, 1, SHARDC_I64, SHARDC_SUM);
+        const std::int64_t want = divided ? count : count * place.count();
+        if (done != want && problem.empty())
+          problem = what + " did " + std::to_string(done) + " rows, not " + std::to_string(want);
+      }
   }
   return problem;
 }

@@ -32,7 +32,9 @@ class Conformance {
   std::string send_and_receive();
   std::string rounding();  // bf16 and f16 sums are made in float; results are the same bytes everywhere
   std::string large();     // beyond one piece of a pipelined implementation
-  std::string several();   // open at once, in groups that cross each other, beside others that end at once
+  // Of so many threads per rank; do members divide the work, or does each do all of it?
+  std::string all_reduce_map(int threads, bool divided);
+  std::string several();  // open at once, in groups that cross each other, beside others that end at once
 
  private:
   void delay();  // random, so that ranks arrive in every order

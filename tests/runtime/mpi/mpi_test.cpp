@@ -37,6 +37,13 @@ TEST(Mpi, Halo) { check(&Conformance::halo); }
 TEST(Mpi, SendAndReceive) { check(&Conformance::send_and_receive); }
 TEST(Mpi, Rounding) { check(&Conformance::rounding); }
 TEST(Mpi, Large) { check(&Conformance::large); }
+TEST(Mpi, AllReduceMap) {
+  const Groups groups(mpi_job_size());
+  const auto comm = make_mpi_comm(groups.table);
+  for (const int threads : {1, 3})
+    EXPECT_EQ(Conformance(*comm, groups, 23).all_reduce_map(threads, false), "")
+        << "on rank " << comm->rank() << " of " << threads << " threads";
+}
 TEST(Mpi, Several) { check(&Conformance::several); }
 
 TEST(MpiInTwoSteps, AllReduce) { check_in_two_steps(&Conformance::all_reduce); }

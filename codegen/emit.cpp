@@ -108,7 +108,7 @@ class Level {
   }
 
   void emit_nodes() {
-    for (const Loop& loop : in_loops(graph_, plan_)) emit_loop(loop);
+    for (const Loop& loop : in_loops(graph_, plan_, p_.worth_splitting)) emit_loop(loop);
   }
 
   // Where the level's memory is.
@@ -225,6 +225,7 @@ class Level {
     for (std::size_t k = 0; k < operands.size(); ++k)
       if (!local.inputs[k].made) add(operands[k], local.inputs[k]);
     for (const std::string& extra : kernel.extra) arguments.push_back(extra == "salt" ? salt : extra);
+    for (NodeId n : loop.all_reduces) line(comment_on(graph_[n], std::get<Collective>(graph_[n].op)));
     std::vector<std::string> names;
     for (const Node& node : loop.nodes) {
       names.push_back(graph_[node.results[0]].name);
@@ -233,14 +234,41 @@ class Level {
     const Work work = work_of(graph_, loop);  // of what is looked up, the hits
     const std::string call = fmt::format("{}({});", p_.kernel(local, kernel), fmt::join(arguments, ", "));
     in_region(fmt::to_string(fmt::join(names, " + ")), work.flops, work.bytes,
-              kernel.split ? divided(*kernel.split, call) : call);
+              all_reduced(loop, kernel.split, call));
+  }
+
+  // The statement that runs a loop's kernel, after the all-reduces that end in it, or with them.
+  std::string all_reduced(const Loop& loop, const std::optional<Split>& split, const std::string& call) {
+    std::string before, sums, results;
+    const auto add_rows = [&](std::string& list, ValueId value) {
+      list += fmt::format("{}{{{}, {}, {}}}", list.empty() ? "" : ", ", pointer(value), split->row,
+                          static_cast<int>(graph_[value].type.dtype));
+    };
+    const bool together = split && split->row > 0;
+    for (NodeId n : loop.all_reduces) {
+      const Node& node = graph_[n];
+      if (together)
+        add_rows(sums, node.results[0]);
+      else
+        before +=
+            fmt::format("shardc_all_reduce(self, {}); ", all_reduce(node, std::get<Collective>(node.op)));
+    }
+    if (loop.all_reduces.empty() || !together) return before + (split ? divided(*split, call) : call);
+    for (const Node& node : loop.nodes)
+      if (!loop.passed.contains(node.results[0])) add_rows(results, node.results[0]);
+    const auto& collective = std::get<Collective>(graph_[loop.all_reduces.front()].op);
+    return fmt::format("shardc_reduced(self, {}, {{{}}}, {}, {{{}}}, {}, {}, {});",
+                       p_.tables.group(collective.axes), sums, code_of(collective.combine), results,
+                       split->count, split->unit, part_of(call));
   }
 
   // A call that computes the part from `begin` to `end`, on all threads.
   static std::string divided(const Split& split, const std::string& call) {
-    return fmt::format(
-        "shardc_split(self, {}, {}, [&](shardc_rank*{}, shardc_i64 begin, shardc_i64 end) {{ {} }});",
-        split.count, split.unit, mentions(call, "self") ? " self" : "", call);
+    return fmt::format("shardc_split(self, {}, {}, {});", split.count, split.unit, part_of(call));
+  }
+  static std::string part_of(const std::string& call) {
+    return fmt::format("[&](shardc_rank*{}, shardc_i64 begin, shardc_i64 end) {{ {} }}",
+                       mentions(call, "self") ? " self" : "", call);
   }
 
   void emit_sweep(const Node& node, const Sweep& sweep) {
@@ -284,13 +312,31 @@ class Level {
     in_region(graph_[node.results[0]].name, work.flops, work.bytes, divided({call.parts, 1}, text));
   }
 
+  // As shardc_combine.
+  static int code_of(Combine combine) {
+    return combine == Combine::Max ? 1 : combine == Combine::Min ? 2 : 0;
+  }
+
+  std::string comment_on(const Node& node, const Collective& c) const {
+    return fmt::format("// {}{}, by {} over {}", c.start ? "start of " : "",
+                       describe(graph_[node.results[0]]), name_of(c.kind), to_string(p_.mesh, c.axes));
+  }
+
+  // The arguments that say what is reduced.
+  std::string all_reduce(const Node& node, const Collective& c) {
+    const Value& to = graph_[node.results[0]];
+    return fmt::format("{}, {}, {}, {}, {}", p_.tables.group(c.axes), pointer(node.results[0]),
+                       elements_of(local_shape(to.type.shape, to.sharding)), static_cast<int>(to.type.dtype),
+                       code_of(c.combine));
+  }
+
   void emit_collective(const Node& node, const Collective& c) {
     const Value &from = graph_[node.operands[0]], &to = graph_[node.results[0]];
     const Shape in = local_shape(from.type.shape, from.sharding),
                 out = local_shape(to.type.shape, to.sharding);
     const std::string source = pointer(node.operands[0]), target = pointer(node.results[0]);
     const int group = p_.tables.group(c.axes), dtype = static_cast<int>(to.type.dtype);
-    const int combine = c.combine == Combine::Max ? 1 : c.combine == Combine::Min ? 2 : 0;
+    const int combine = code_of(c.combine);
     auto product = [&](std::size_t first, std::size_t last) {
       std::int64_t n = 1;
       for (std::size_t d = first; d < last; ++d) n *= in[d];
@@ -304,14 +350,12 @@ class Level {
       first = fmt::format("self, {}", p_.tickets++);
     }
     const std::string name = fmt::format("shardc_{}{}", c.start ? "start_" : "", name_of(c.kind));
-    line(fmt::format("// {}{}, by {} over {}", c.start ? "start of " : "", describe(to), name_of(c.kind),
-                     to_string(p_.mesh, c.axes)));
+    line(comment_on(node, c));
     switch (c.kind) {
       case Collective::Kind::AllReduce: {
         const Storage &a = plan_.values[*node.operands[0]], &b = plan_.values[*node.results[0]];
         if (a.kind != b.kind || a.offset != b.offset || a.index != b.index) copy(target, source, to);
-        call = fmt::format("{}({}, {}, {}, {}, {}, {});", name, first, group, target, elements_of(out), dtype,
-                           combine);
+        call = fmt::format("{}({}, {});", name, first, all_reduce(node, c));
         break;
       }
       case Collective::Kind::AllGather:
@@ -524,6 +568,21 @@ inline void shardc_split(shardc_rank* self, shardc_i64 count, shardc_i64 unit, c
 
 )";
 
+constexpr std::string_view kReduced =
+    R"(// All-reduces of `sums`, then work(self, begin, end) for all of [0, count), which makes the same `results` on
+// all members of the group.
+template <int Sums, int Results, class Work>
+inline void shardc_reduced(shardc_rank* self, int group, const shardc_rows (&sums)[Sums], int combine,
+                           const shardc_rows (&results)[Results], shardc_i64 count, shardc_i64 unit,
+                           const Work& work) {
+  const shardc_work call = [](shardc_rank* own, shardc_i64 begin, shardc_i64 end, const void* with) {
+    (*(const Work*)with)(own, begin, end);
+  };
+  shardc_all_reduce_map(self, group, sums, Sums, combine, results, Results, count, unit, call, &work);
+}
+
+)";
+
 std::string arg_table(Program& p, const Graph& graph) {
   std::string text;
   for (const Arg& arg : graph.args) {
@@ -582,6 +641,7 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
   if (body.find("shardc_split(") != std::string::npos) out += kSplit;
+  if (body.find("shardc_reduced(") != std::string::npos) out += kReduced;
   const std::string kernels = attention_prelude(step) + winograd_prelude(p.kernel_text) + p.kernel_text;
   const std::string prelude = prelude_for(kernels + step);
   out += prelude + (prelude.empty() ? "" : "\n") + kernels + p.tables.number_text() + step + p.tables.text();

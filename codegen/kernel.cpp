@@ -53,7 +53,7 @@ class LoopKernel {
     else
       reduced_outside();
     Kernel kernel{parameters(), body_, extra_, {}};
-    if (split_) kernel.divide(count(*split_, true), is_row(*split_) ? kRowUnit : 1);
+    if (split_) kernel.divide({count(*split_, true), is_row(*split_) ? kRowUnit : 1, split_row()});
     return kernel;
   }
 
@@ -202,6 +202,13 @@ class LoopKernel {
       longest = iterations(f);
       split_ = f;
     }
+  }
+  std::int64_t split_row() const {
+    std::int64_t elements = 1;
+    for (const LocalFactor& factor : nest_.factors)
+      if (factor.in_output) elements *= factor.extent;
+    const std::int64_t row = nest_.output.stride[*split_];
+    return row * iterations(*split_) == elements ? row : 0;
   }
   bool has_guards() const {
     return std::any_of(nest_.inputs.begin(), nest_.inputs.end(),
@@ -621,10 +628,10 @@ class LoopKernel {
 
 }  // namespace
 
-void Kernel::divide(const std::string& count, std::int64_t unit) {
+void Kernel::divide(const Split& by) {
   parameters += ", shardc_i64 begin, shardc_i64 end";
   extra.insert(extra.end(), {"begin", "end"});
-  split = {count, unit};
+  split = by;
 }
 
 Kernel make_kernel(const LocalNest& nest, std::int64_t worth_splitting) {

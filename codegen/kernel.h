@@ -16,6 +16,7 @@ namespace shardc::codegen {
 struct Split {
   std::string count;      // of the whole dimension, as the caller writes it
   std::int64_t unit = 1;  // parts begin at multiples of it
+  std::int64_t row = 0;   // elements of the result at each place, where places follow each other in memory
 };
 
 struct Kernel {
@@ -24,11 +25,8 @@ struct Kernel {
   std::vector<std::string> extra;  // arguments after the pointers: run-time values of the caller, "salt"
   std::optional<Split> split;
 
-  void divide(const std::string& count, std::int64_t unit);  // adds the two parameters
+  void divide(const Split& by);  // adds the two parameters
 };
-
-// Nests of so many settings are worth the microsecond in which threads are called together.
-inline constexpr std::int64_t kWorthSplitting = 1 << 15;
 
 // Loops, or calls of the BLAS where the nest is a matrix product large enough to gain.
 Kernel make_kernel(const LocalNest& nest, std::int64_t worth_splitting = kWorthSplitting);

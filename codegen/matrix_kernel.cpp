@@ -192,7 +192,7 @@ class Matcher {
     else
       kernel.body += fmt::format("{}shardc_gemm(self, {}, {}, {});\n", indent, operands,
                                  accumulate.empty() ? "0" : accumulate, result);
-    if (split) kernel.divide(length_of(nest_.factors[*split]), 1);
+    if (split) kernel.divide({length_of(nest_.factors[*split])});
     return kernel;
   }
 

@@ -309,7 +309,7 @@ class Packer {
     multiply(*a, *b, *y, clears && direct);
     if (!direct) unpack(clears);
     close(loops_.size());
-    if (split_) kernel_.divide(length_of(nest_.factors[*split_]), 1);
+    if (split_) kernel_.divide({length_of(nest_.factors[*split_])});
     if (used_ > 0)
       kernel_.body.insert(at, fmt::format("  float* const scratch = (float*)shardc_scratch(self, {});\n",
                                           used_ * static_cast<std::int64_t>(sizeof(float))));

@@ -205,7 +205,7 @@ class Matcher {
         body + fmt::format("{}shardc_winograd(self, windows, begin, end, y{}, x{}{}{}, x{}{}{}, scratch);\n",
                            std::string(2 * depth, ' '), place[0], image_, place[1], shifted(image_shift),
                            1 - image_, place[2], shifted(kernel_shift));
-    kernel.divide(fmt::format("{}", count(images_) * ((rows() + 1) / 2)), 1);
+    kernel.divide({fmt::format("{}", count(images_) * ((rows() + 1) / 2))});
     return kernel;
   }
 

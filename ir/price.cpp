@@ -461,6 +461,16 @@ double seconds_of_loop(double flops, double bytes, DType dtype, const Device& de
   return seconds_of({.flops = flops, .bytes = bytes, .effort = flops, .dtype = dtype}, device);
 }
 
+namespace {
+
+double seconds_of(const Graph& graph, const Node& node, const Collective& collective, const Mesh& mesh,
+                  const Cluster& cluster) {
+  const std::int64_t bytes = payload_bytes(collective, graph[node.operands[0]], graph[node.results[0]]);
+  return seconds_of(collective, static_cast<double>(bytes), mesh, cluster);
+}
+
+}  // namespace
+
 std::vector<double> predicted_regions(const Graph& graph, const BufferPlan& plan, const Mesh& mesh,
                                       const Cluster& cluster) {
   std::vector<double> seconds;
@@ -472,14 +482,16 @@ std::vector<double> predicted_regions(const Graph& graph, const BufferPlan& plan
       const std::vector<double> inside = predicted_regions(*repeat->body, plan.bodies.at(n), mesh, cluster);
       seconds.insert(seconds.end(), inside.begin(), inside.end());
     } else if (const auto* collective = std::get_if<Collective>(&node.op)) {
-      const std::int64_t bytes = payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]);
-      const double all = seconds_of(*collective, static_cast<double>(bytes), mesh, cluster);
+      const double all = seconds_of(graph, node, *collective, mesh, cluster);
       if (collective->start) started[node.results[0]] = all;
       seconds.push_back(collective->start ? 0 : all);
     } else if (std::holds_alternative<Wait>(node.op)) {
       seconds.push_back(started.at(node.operands[0]));
     } else {
-      seconds.push_back(seconds_of(work_of(graph, loop), cluster.device));
+      double all = seconds_of(work_of(graph, loop), cluster.device);
+      for (NodeId n : loop.all_reduces)
+        all += seconds_of(graph, graph[n], std::get<Collective>(graph[n].op), mesh, cluster);
+      seconds.push_back(all);
     }
   }
   return seconds;

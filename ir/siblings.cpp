@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ir/added.h"
+#include "ir/reduced.h"
 
 namespace shardc {
 namespace {
@@ -164,7 +165,7 @@ bool same_place(const BufferPlan& plan, ValueId a, ValueId b) {
 
 }  // namespace
 
-std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
+std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan, std::int64_t worth_splitting) {
   const std::vector<std::vector<NodeId>> readers = users(graph);
   std::set<ValueId> outside;
   for (const Output& output : graph.outputs) outside.insert(output.value);
@@ -183,6 +184,18 @@ std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan) {
           loop.passed.insert(made);
     loops.push_back(std::move(loop));
   }
+  const std::vector<NodeId> makers = producers(graph);
+  std::set<NodeId> ended;
+  for (Loop& loop : loops) {
+    if (!is_candidate(loop.nodes.front())) continue;
+    const Value& made = graph[loop.nodes.front().results[0]];
+    if (elements_of(local_shape(made.type.shape, made.sharding)) < worth_splitting) continue;
+    loop.all_reduces = all_reduces_of(graph, plan, readers, makers, loop);
+    ended.insert(loop.all_reduces.begin(), loop.all_reduces.end());
+  }
+  std::erase_if(loops, [&](const Loop& loop) {
+    return ended.contains(NodeId(&loop.nodes.front() - graph.nodes.data()));
+  });
   return loops;
 }
 

@@ -23,9 +23,15 @@ struct Loop {
   std::span<const Node> nodes;  // siblings, or any node by itself
   std::set<ValueId> passed;     // made by siblings and read by siblings alone: not written to memory
   bool adds = false;  // two nodes (ir/added.h): the first one's rows go to where the second one lies
+  std::vector<NodeId> all_reduces;  // that end in the loop (ir/reduced.h)
 };
 
-// The nodes of a local graph in order.
-std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan);
+// Loops of so many settings on each device are worth the microsecond in which threads, or devices that share
+// memory, are called together.
+inline constexpr std::int64_t kWorthSplitting = 1 << 15;
+
+// The nodes of a local graph in order, but for all-reduces that end in a later loop, one worth splitting.
+std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan,
+                           std::int64_t worth_splitting = kWorthSplitting);
 
 }  // namespace shardc

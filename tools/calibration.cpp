@@ -226,8 +226,9 @@ void add_regions(const Graph& graph, const BufferPlan& plan, std::vector<Region>
       regions.push_back(
           {graph[node.results[0]].name, std::nullopt, *collective,
            static_cast<double>(payload_bytes(*collective, graph[node.operands[0]], graph[node.results[0]]))});
-    else
-      regions.push_back({graph[node.results[0]].name, work_of(graph, loop), {}, 0});
+    else  // of what all-reduces and a loop take together, nothing is known of either
+      regions.push_back(
+          {graph[node.results[0]].name, loop.all_reduces.empty() ? work_of(graph, loop) : Work{}, {}, 0});
   }
 }
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "codegen/kernel.h"
 #include "ir/buffers.h"
 #include "ir/interpret.h"
+#include "ir/siblings.h"
 #include "ir/support/result.h"
 
 namespace shardc::testing {
@@ -15,7 +15,7 @@ namespace shardc::testing {
 // How many threads each rank has, and from how many settings on they divide a nest.
 struct Threads {
   int count = 1;
-  std::int64_t worth_splitting = codegen::kWorthSplitting;
+  std::int64_t worth_splitting = kWorthSplitting;
 };
 
 // One step on global tensors, one per argument; the values of the graph's outputs in order. `seed` decides

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <span>
 
 #include "runtime/dtype.h"
 #include "runtime/rank.h"
@@ -17,10 +16,7 @@ namespace {
 
 constexpr std::int64_t kBlock = 1 << 13;  // bytes of a block in each buffer, at most
 
-// What members show each other.
-struct Buffers {
-  std::span<const shardc_rows> sums, results;
-};
+using Buffers = Rank::Buffers;
 
 std::int64_t bytes_of_row(const shardc_rows& rows) { return rows.row * bytes_of(rows.dtype); }
 char* at(const shardc_rows& rows, std::int64_t row) {
@@ -46,8 +42,8 @@ class Part {
   Part(const Peers& peers, int how, std::int64_t unit, shardc_work work, const void* with)
       : peers_(peers), how_(how), work_(work), with_(with) {
     std::int64_t widest = 1;
-    for (const auto& buffers : {of(0).sums, of(0).results})
-      for (const shardc_rows& rows : buffers) widest = std::max(widest, bytes_of_row(rows));
+    for (const auto* buffers : {&of(0).sums, &of(0).results})
+      for (const shardc_rows& rows : *buffers) widest = std::max(widest, bytes_of_row(rows));
     block_ = std::max<std::int64_t>(kBlock / (widest * unit), 1) * unit;
   }
 
@@ -94,8 +90,9 @@ extern "C" void shardc_all_reduce_map(shardc_rank* self, int group, const shardc
                                       int combine, const shardc_rows* results, int result_count,
                                       shardc_i64 count, shardc_i64 unit, shardc_work work, const void* with) {
   Rank& rank = *static_cast<Rank*>(self);
-  const Buffers own{{sums, static_cast<std::size_t>(sum_count)},
-                    {results, static_cast<std::size_t>(result_count)}};
+  Buffers& own = rank.shown;
+  own.sums.assign(sums, sums + sum_count);
+  own.results.assign(results, results + result_count);
   const auto since = Clock::now();
   const Peers peers = rank.comm->show(group, &own);
   if (peers.shown.empty()) {

@@ -34,6 +34,13 @@ struct Rank : Worker {
   std::vector<Collective> begun;  // by ticket, the last one that began under it
   int open = 0;                   // begun and not waited for
 
+  // What the others see of this rank while they divide work (all_reduce_map.cpp): not on its stack, out of
+  // which it may unwind before they notice.
+  struct Buffers {
+    std::vector<shardc_rows> sums, results;
+  };
+  Buffers shown;
+
   Clock::time_point trace_start;
   std::vector<Event> events;
   struct Open {

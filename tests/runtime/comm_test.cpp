@@ -10,6 +10,8 @@
 #include <functional>
 #include <thread>
 
+#include "runtime/layout.h"
+#include "runtime/rank.h"
 #include "tests/runtime/conformance.h"
 
 namespace shardc::runtime::testing {
@@ -128,6 +130,52 @@ TEST(ThreadCommsFailure, WakesEveryWaiter) {
     return "";
   });
   EXPECT_EQ(aborted, 5);
+}
+
+// A rank of another group fails while two divide work: the one that is done learns of it, and the other may
+// still hand out what it makes.
+TEST(ThreadCommsFailure, LeavesWhatOthersLookAt) {
+  const Groups groups(4);
+  const int pairs = 4;  // ranks 0 and 1, 2 and 3
+  ASSERT_EQ(members_of(groups.table.at(pairs), 1), (std::vector<int>{0, 1}));
+  constexpr std::int64_t n = 1000;
+  std::vector<Rank> ranks(2);
+  std::vector<std::vector<float>> given(2, std::vector<float>(n, 3)), made(2, std::vector<float>(n));
+  std::atomic<int> aborted = 0;
+  std::atomic<bool> begun = false;
+  on_threads(4, groups, [&](Comm& comm) -> std::string {
+    const auto r = static_cast<std::size_t>(comm.rank());
+    if (r == 3) {
+      while (!begun) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      comm.abort("on purpose");
+    }
+    if (r > 1) return "";
+    ranks[r].threads = 1;
+    ranks[r].comm.reset(&comm);
+    struct Work {
+      std::atomic<bool>* begun;  // of the one that is late
+      const float* from;
+      float* to;
+    } work{r == 0 ? &begun : nullptr, given[r].data(), made[r].data()};
+    const auto copy = [](shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
+      const Work& own = *static_cast<const Work*>(with);
+      if (own.begun != nullptr) {
+        *own.begun = true;
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      }
+      std::copy(own.from + begin, own.from + end, own.to + begin);
+    };
+    const shardc_rows sum{given[r].data(), 1, SHARDC_F32}, result{made[r].data(), 1, SHARDC_F32};
+    try {
+      shardc_all_reduce_map(&ranks[r], pairs, &sum, 1, SHARDC_SUM, &result, 1, n, 1, copy, &work);
+    } catch (const Aborted&) {
+      ++aborted;
+    }
+    static_cast<void>(ranks[r].comm.release());
+    return "";
+  });
+  EXPECT_EQ(aborted, 2);
+  EXPECT_EQ(made[1], std::vector<float>(n, 6));
 }
 
 }  // namespace

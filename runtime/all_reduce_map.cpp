@@ -2,10 +2,12 @@
 // all-reduce moves each member's sums between memory and processors twice, and each member reads and writes
 // all that the work takes. Together each does this for its part, block by block: a block's sums are combined
 // and used, and what is made of them goes to the others, while it lies in the first cache.
-#include <emmintrin.h>
-
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 
 #include "runtime/dtype.h"
 #include "runtime/rank.h"
@@ -23,6 +25,7 @@ char* at(const shardc_rows& rows, std::int64_t row) {
   return static_cast<char*>(rows.data) + row * bytes_of_row(rows);
 }
 
+#if defined(__x86_64__)
 // Past the caches: the other member does not read it soon, and what lies there is not fetched first.
 void stream(char* to, const char* from, std::int64_t bytes) {
   constexpr std::int64_t line = 64, vector = 16;
@@ -35,6 +38,13 @@ void stream(char* to, const char* from, std::int64_t bytes) {
                        _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + j)));
   std::memcpy(to + i, from + i, static_cast<std::size_t>(bytes - i));
 }
+void end_streams() { _mm_sfence(); }
+#else
+void stream(char* to, const char* from, std::int64_t bytes) {
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+void end_streams() {}
+#endif
 
 // A member's part.
 class Part {
@@ -54,7 +64,7 @@ class Part {
       work_(&worker, row, row + rows, with_);
       for (std::size_t r = 0; r < of(0).results.size(); ++r) hand_out(r, row, rows);
     }
-    _mm_sfence();
+    end_streams();
   }
 
  private:

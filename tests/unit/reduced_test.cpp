@@ -180,31 +180,29 @@ TEST(Reduced, NotInLoopsThatAreNotWorthIt) {
       AllOf(HasSubstr("  shardc_all_reduce(self, 0, s, 40, 0, 0);\n"), Not(HasSubstr("shardc_reduced("))));
 }
 
-// Rows of a result that a kernel divides by its first dimension.
-TEST(Reduced, HasRowsWhereOperandsAreNarrower) {
-  const SpmdProgram program = parsed(R"(
-    param %p: f32[20, 33]@[_, _] = zeros()
-    input %a: f32[8, 20, 33]@[x, _, _]
+// What is generated for an update of so many rows, of which one operand has only one.
+std::string code_for_rows(int rows) {
+  const std::string statements = R"(
+    param %p: f32[ROWS, 33]@[_, _] = zeros()
+    input %a: f32[8, ROWS, 33]@[x, _, _]
     input %b: f32[33]@[_]
-    %g: f32[j=20, k=33]@[_, _]{sum: x} = sum[i=8@x](%a[i, j, k])
-    %s: f32[20, 33]@[_, _] = all_reduce(%g, axes=[x], combine=sum)
-    %p2: f32[j=20, k=33]@[_, _] = %p[j, k] - %b[k] * %s[j, k]
-    update p = %p2)");
-  EXPECT_THAT(codegen::emit(program, passes::assign_buffers(program), "", 1),
+    %g: f32[j=ROWS, k=33]@[_, _]{sum: x} = sum[i=8@x](%a[i, j, k])
+    %s: f32[ROWS, 33]@[_, _] = all_reduce(%g, axes=[x], combine=sum)
+    %p2: f32[j=ROWS, k=33]@[_, _] = %p[j, k] - %b[k] * %s[j, k]
+    update p = %p2)";
+  const SpmdProgram program =
+      parsed(std::regex_replace(statements, std::regex("ROWS"), std::to_string(rows)));
+  return codegen::emit(program, passes::assign_buffers(program), "", 1);
+}
+
+TEST(Reduced, HasTheRowsThatAKernelDivides) {
+  EXPECT_THAT(code_for_rows(20),
               HasSubstr("shardc_reduced(self, 0, {{s, 33, 0}}, 0, {{p2, 33, 0}}, 20, 1, "));
 }
 
 // Few rows: the kernel divides columns, and a part is no piece of memory.
 TEST(Reduced, ComesBeforeAKernelThatDividesColumns) {
-  const SpmdProgram program = parsed(R"(
-    param %p: f32[3, 33]@[_, _] = zeros()
-    input %a: f32[8, 3, 33]@[x, _, _]
-    input %b: f32[33]@[_]
-    %g: f32[j=3, k=33]@[_, _]{sum: x} = sum[i=8@x](%a[i, j, k])
-    %s: f32[3, 33]@[_, _] = all_reduce(%g, axes=[x], combine=sum)
-    %p2: f32[j=3, k=33]@[_, _] = %p[j, k] - %b[k] * %s[j, k]
-    update p = %p2)");
-  EXPECT_THAT(codegen::emit(program, passes::assign_buffers(program), "", 1),
+  EXPECT_THAT(code_for_rows(3),
               HasSubstr("shardc_all_reduce(self, 0, s, 99, 0, 0); shardc_split(self, 33, 64, "));
 }
 

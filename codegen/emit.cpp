@@ -353,8 +353,7 @@ class Level {
     line(comment_on(node, c));
     switch (c.kind) {
       case Collective::Kind::AllReduce: {
-        const Storage &a = plan_.values[*node.operands[0]], &b = plan_.values[*node.results[0]];
-        if (a.kind != b.kind || a.offset != b.offset || a.index != b.index) copy(target, source, to);
+        if (plan_.values[*node.operands[0]] != plan_.values[*node.results[0]]) copy(target, source, to);
         call = fmt::format("{}({}, {});", name, first, all_reduce(node, c));
         break;
       }
@@ -408,8 +407,7 @@ class Level {
       turns.emplace(k, begin_turns(n, node, repeat, static_cast<std::size_t>(k)));
     for (std::size_t k = 0; k < carried; ++k) {
       if (turns.contains(k)) continue;
-      const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
-      if (a.kind == b.kind && a.offset == b.offset && a.index == b.index) continue;
+      if (plan_.values[*node.operands[k]] == plan_.values[*node.results[k]]) continue;
       const std::string to = pointer(node.results[k]), from = pointer(node.operands[k]);
       copy(to, from, graph_[node.results[k]]);
     }
@@ -464,8 +462,7 @@ class Level {
     const ValueId out = repeat.body->outputs[k].value;
     const Value& v = (*repeat.body)[out];
     const std::string type = cpp_type(v.type.dtype);
-    const Storage &a = plan_.values[*node.operands[k]], &b = plan_.values[*node.results[k]];
-    const bool joined = a.kind == b.kind && a.offset == b.offset && a.index == b.index;
+    const bool joined = plan_.values[*node.operands[k]] == plan_.values[*node.results[k]];
     const std::string to = pointer(node.results[k]);
     std::string from = pointer(node.operands[k]);
     const Turns turns{p_.unique(v.name + "_from"), p_.unique(v.name + "_to"), p_.unique(v.name + "_other")};
@@ -555,15 +552,20 @@ inline shardc_i64 shardc_part(shardc_i64 extent, shardc_i64 skip, shardc_i64 chu
 
 )";
 
+constexpr std::string_view kWork = R"(// Work as the runtime takes it: a function, and what to call it with.
+template <class Work>
+inline void shardc_call(shardc_rank* self, shardc_i64 begin, shardc_i64 end, const void* work) {
+  (*(const Work*)work)(self, begin, end);
+}
+
+)";
+
 constexpr std::string_view kSplit =
     R"(// work(self, begin, end) for all of [0, count), by the threads of this rank.
 template <class Work>
 inline void shardc_split(shardc_rank* self, shardc_i64 count, shardc_i64 unit, const Work& work) {
   if (self->threads <= 1) return work(self, 0, count);
-  const shardc_work call = [](shardc_rank* own, shardc_i64 begin, shardc_i64 end, const void* with) {
-    (*(const Work*)with)(own, begin, end);
-  };
-  shardc_parallel(self, count, unit, call, &work);
+  shardc_parallel(self, count, unit, shardc_call<Work>, &work);
 }
 
 )";
@@ -575,10 +577,8 @@ template <int Sums, int Results, class Work>
 inline void shardc_reduced(shardc_rank* self, int group, const shardc_rows (&sums)[Sums], int combine,
                            const shardc_rows (&results)[Results], shardc_i64 count, shardc_i64 unit,
                            const Work& work) {
-  const shardc_work call = [](shardc_rank* own, shardc_i64 begin, shardc_i64 end, const void* with) {
-    (*(const Work*)with)(own, begin, end);
-  };
-  shardc_all_reduce_map(self, group, sums, Sums, combine, results, Results, count, unit, call, &work);
+  shardc_all_reduce_map(self, group, sums, Sums, combine, results, Results, count, unit, shardc_call<Work>,
+                        &work);
 }
 
 )";
@@ -640,8 +640,11 @@ std::string emit(const SpmdProgram& program, const BufferPlan& buffers, const st
       "\"shardc_rt.h\"\n\nnamespace {{\n\n",
       graph.name, to_string(mesh));
   if (values.find("shardc_part(") != std::string::npos) out += kPart;
-  if (body.find("shardc_split(") != std::string::npos) out += kSplit;
-  if (body.find("shardc_reduced(") != std::string::npos) out += kReduced;
+  const bool splits = body.find("shardc_split(") != std::string::npos,
+             reduces = body.find("shardc_reduced(") != std::string::npos;
+  if (splits || reduces) out += kWork;
+  if (splits) out += kSplit;
+  if (reduces) out += kReduced;
   const std::string kernels = attention_prelude(step) + winograd_prelude(p.kernel_text) + p.kernel_text;
   const std::string prelude = prelude_for(kernels + step);
   out += prelude + (prelude.empty() ? "" : "\n") + kernels + p.tables.number_text() + step + p.tables.text();

@@ -23,6 +23,8 @@ struct Storage {
   Kind kind = Kind::Arena;
   std::int64_t offset = 0;
   std::int32_t index = 0;
+
+  friend bool operator==(const Storage&, const Storage&) = default;
 };
 
 // Of one graph level.
@@ -42,6 +44,11 @@ struct BufferPlan {
   ValueId laid_out_as(ValueId value) const {
     const auto whole = within.find(value);
     return whole == within.end() ? value : whole->second;
+  }
+
+  // Do two values begin at one place in the arena?
+  bool same_place(ValueId a, ValueId b) const {
+    return values[*a].kind == Storage::Kind::Arena && values[*a] == values[*b];
   }
 };
 

@@ -16,16 +16,11 @@ class Ending {
   // Does this all-reduce end in the loop?
   bool ends(const Node& node, const Collective& collective) const {
     const ValueId sum = node.results[0];
-    return !collective.start && !is_output(graph_, sum) && lies_over(sum, node.operands[0]) &&
+    return !collective.start && !is_output(graph_, sum) && plan_.same_place(sum, node.operands[0]) &&
            is_read_here(sum) && is_the_same_over(collective.axes, sum);
   }
 
  private:
-  bool lies_over(ValueId sum, ValueId operand) const {
-    const Storage &one = plan_.values[*sum], &other = plan_.values[*operand];
-    return one.kind == Storage::Kind::Arena && other.kind == one.kind && one.offset == other.offset;
-  }
-
   bool is_in_loop(NodeId node) const {
     const auto& nodes = loop_.nodes;
     return std::any_of(nodes.begin(), nodes.end(), [&](const Node& own) { return &own == &graph_[node]; });

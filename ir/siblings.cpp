@@ -158,11 +158,6 @@ class Siblings {
   std::set<ValueId> arrays_;
 };
 
-bool same_place(const BufferPlan& plan, ValueId a, ValueId b) {
-  const Storage &one = plan.values[*a], &other = plan.values[*b];
-  return one.kind == Storage::Kind::Arena && other.kind == one.kind && one.offset == other.offset;
-}
-
 }  // namespace
 
 std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan, std::int64_t worth_splitting) {
@@ -172,7 +167,7 @@ std::vector<Loop> in_loops(const Graph& graph, const BufferPlan& plan, std::int6
   std::vector<Loop> loops;
   for (std::size_t n = 0; n < graph.nodes.size(); n += loops.back().nodes.size()) {
     if (const auto other = added_to(graph, readers, n);
-        other && same_place(plan, *other, graph.nodes[n + 1].results[0])) {
+        other && plan.same_place(*other, graph.nodes[n + 1].results[0])) {
       loops.push_back({std::span(graph.nodes).subspan(n, 2), {}, true});
       continue;
     }

@@ -96,10 +96,6 @@ class Network {
   FlowId next_ = 1;
 };
 
-bool same_place(const Storage& a, const Storage& b) {
-  return a.kind == b.kind && a.offset == b.offset && a.index == b.index;
-}
-
 class Simulator {
  public:
   Simulator(const SpmdProgram& program, const Cluster& cluster, const SimulateOptions& options)
@@ -188,7 +184,7 @@ class Simulator {
   // Carries in turns are read where they are, except where the first iteration writes.
   static bool copies_operand(const Node& node, const Repeat& repeat, std::size_t k, const BufferPlan& plan,
                              const BufferPlan& inside) {
-    const bool joined = same_place(plan.values[*node.operands[k]], plan.values[*node.results[k]]);
+    const bool joined = plan.values[*node.operands[k]] == plan.values[*node.results[k]];
     return inside.in_turns.contains(static_cast<std::int32_t>(k)) ? joined && repeat.times % 2 != 0 : !joined;
   }
 
@@ -263,7 +259,7 @@ class Simulator {
   Network::FlowId communicate(const Graph& graph, const Node& node, const Collective& collective,
                               const BufferPlan& plan, bool record, double& owed) {
     const Value &from = graph[node.operands[0]], &to = graph[node.results[0]];
-    const bool in_place = same_place(plan.values[*node.operands[0]], plan.values[*node.results[0]]);
+    const bool in_place = plan.values[*node.operands[0]] == plan.values[*node.results[0]];
     if (collective.kind == Collective::Kind::AllReduce && !in_place) copy(to, record);
     wait_for_host();
     const auto bytes = static_cast<double>(payload_bytes(collective, from, to));

@@ -1,8 +1,9 @@
-// `shardc dump`: any stage, as text, as JSON or as a drawing.
+// `shardc dump`: any stage, as text, as JSON, as a drawing or as a page.
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "ir/dot.h"
+#include "ir/html.h"
 #include "ir/json.h"
 #include "ir/price.h"
 #include "ir/text.h"
@@ -19,12 +20,16 @@ struct Flags {
   std::string at = "graph", format = "text", out, json, explain;
 };
 
-// A graph, or a program on a mesh.
-template <class Stage>
-std::string formatted(const Stage& stage, const std::string& format) {
+const Graph& graph_of(const Graph& graph) { return graph; }
+const Graph& graph_of(const SpmdProgram& program) { return program.graph; }
+
+// A graph, or a program on a mesh. Text and pages may have remarks on nodes.
+template <class Stage, class... Remark>
+std::string formatted(const Stage& stage, const std::string& format, const Remark&... remark) {
   if (format == "json") return print_json(stage);
   if (format == "dot") return print_dot(stage);
-  return print(stage);
+  const std::string text = print(stage, remark...);
+  return format == "html" ? print_html(graph_of(stage).name, text) : text;
 }
 
 std::string json_of(const std::vector<passes::Explanation>& explanations) {
@@ -51,7 +56,7 @@ Result<std::string> explanation_of(const Flags& f, const Built& built) {
 }
 
 Result<std::string> stage_of(const Flags& f) {
-  if (!f.explain.empty() && (f.at != "sharded" || f.format == "dot"))
+  if (!f.explain.empty() && (f.at != "sharded" || (f.format != "text" && f.format != "json")))
     return error_at({}, "--explain speaks of --at sharded, as text or JSON");
   if (f.at == "graph" || f.at == "train") {
     TRY(const Model model, load_model(f.request));
@@ -67,8 +72,7 @@ Result<std::string> stage_of(const Flags& f) {
   say(f.at == "spmd" ? built.remarks : built.stale);
   if (!f.explain.empty()) return explanation_of(f, built);
   if (f.at == "sharded") return formatted(SpmdProgram{built.plan.mesh, built.sharded}, f.format);
-  if (f.at == "spmd" && f.format == "text") return print(built.local.program, describe_work);
-  if (f.at == "spmd") return formatted(built.local.program, f.format);
+  if (f.at == "spmd") return formatted(built.local.program, f.format, describe_work);
   if (f.at == "cpp") return emit(built);
   return compile_generated(built, f.request.compile,
                            f.at == "llvm" ? codegen::Emit::LlvmIr : codegen::Emit::Assembly);
@@ -83,7 +87,8 @@ Command add_dump(CLI::App& app) {
   add_choices(app, f->request);
   app.add_option("--at", f->at, "graph, train, sharded, spmd, cpp, llvm or asm")
       ->check(CLI::IsMember({"graph", "train", "sharded", "spmd", "cpp", "llvm", "asm"}));
-  app.add_option("--format", f->format, "text, json or dot")->check(CLI::IsMember({"text", "json", "dot"}));
+  app.add_option("--format", f->format, "text, json, dot (for Graphviz) or html (for a browser)")
+      ->check(CLI::IsMember({"text", "json", "dot", "html"}));
   app.add_option("--explain", f->explain, "with --at sharded: why this value is split as it is");
   app.add_option("-o,--output", f->out, "write to this file");
   app.add_option("--json", f->json, "the same as --format json -o")->excludes("--format", "--output");

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "ir/dot.h"
+#include "ir/html.h"
 #include "ir/json.h"
 #include "ir/text.h"
 #include "tests/cli/process.h"
@@ -63,6 +64,7 @@ TEST(Dump, GraphsParseBack) {
       expect_same(print(graph.value()), text);
       expect_same(print_json(graph.value()), dump(at, "json", model));
       expect_same(print_dot(graph.value()), dump(at, "dot", model));
+      expect_same(print_html(graph.value().name, text), dump(at, "html", model));
     }
   }
 }
@@ -78,6 +80,7 @@ TEST(Dump, ProgramsParseBack) {
       EXPECT_EQ(without_comments(text) == text, at == std::string("sharded")) << "spmd says what nodes do";
       expect_same(print_json(program.value()), dump(at, "json", model));
       expect_same(print_dot(program.value()), dump(at, "dot", model));
+      expect_same(print_html(program.value().graph.name, text), dump(at, "html", model));
     }
   }
 }

@@ -1,10 +1,13 @@
-// The forms of a graph that other programs read: JSON and Graphviz text.
+// The forms of a graph that other programs read: JSON, Graphviz text, and pages for browsers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 
 #include "ir/dot.h"
+#include "ir/html.h"
 #include "ir/json.h"
 #include "ir/text.h"
 #include "tests/unit/random_graph.h"
@@ -103,6 +106,97 @@ TEST(Dot, DrawsNodesEdgesAndRepeats) {
   n1 -> n9 [label="%w: f32[3, 10, 16]\n[_, _, model]"];
 }
 )dot");
+}
+
+// What a browser shows of a page's body.
+std::string shown(const std::string& page) {
+  constexpr std::string_view begin = "<body>\n", end = "</body>";
+  const std::size_t from = page.find(begin) + begin.size();
+  std::string text = page.substr(from, page.find(end) - from);
+  for (const auto& [what, with] : {std::pair("</details>\n", ""),
+                                   {"<[^>]*>", ""},
+                                   {"&lt;", "<"},
+                                   {"&gt;", ">"},
+                                   {"&quot;", "\""},
+                                   {"&amp;", "&"}})
+    text = std::regex_replace(text, std::regex(what), with);
+  return text;
+}
+
+std::vector<std::string> all_of(const std::string& page, const char* pattern) {
+  const std::regex regex(pattern);
+  std::vector<std::string> found;
+  for (std::sregex_iterator it(page.begin(), page.end(), regex), end; it != end; ++it)
+    found.push_back((*it)[1]);
+  return found;
+}
+
+TEST(Html, ShowsTheTextForm) {
+  const auto remark = [](const Graph&, const Node& node) {
+    return node.operands.empty() ? "" : "reads <" + std::to_string(node.operands.size()) + "> & \"more\"";
+  };
+  const std::string text = print(program(), remark);
+  EXPECT_EQ(shown(print_html("mlp", text)), text);
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    std::mt19937 rng(seed);
+    const Mesh mesh = testing::random_mesh(rng);
+    for (const std::string& any :
+         {print(testing::random_graph(rng, &mesh), mesh), print(testing::random_graph(rng, nullptr))})
+      ASSERT_EQ(shown(print_html("", any)), any) << "seed " << seed;
+  }
+}
+
+TEST(Html, LeadsFromNamesToStatements) {
+  const std::string page = print_html("mlp", print(program()));
+  EXPECT_THAT(page, HasSubstr("<title>mlp</title>"));
+  EXPECT_THAT(
+      page,
+      HasSubstr("<div>  <a class=made id=v3 data-value=3 href=#r3>%y</a>: f32[8, 16]"
+                "<span class=sharding>@[data, _]</span> = <span class=collective>all_gather</span>("
+                "<a id=r2 data-value=2 href=#v2 title=\"f32[b=8@data, j=16@model]@[data, model]{sum: data}\">"
+                "%h</a>, axes=[model], dim=1)</div>\n"));
+  EXPECT_THAT(
+      page,
+      HasSubstr("<details open><summary>  <a class=made id=v4 data-value=4 href=#r4>%z</a>: f32[8, 16] = "
+                "repeat 3 reverse of layer {</summary>\n"));
+  EXPECT_THAT(
+      page,
+      HasSubstr(
+          "<div>  update w = <a data-value=1 href=#v1 title=\"f32[3, 10, 16]@[_, _, model]\">%w</a></div>"));
+}
+
+// A body has names of its own, and so has the next one.
+TEST(Html, KeepsBodiesApart) {
+  const std::string page = print_html("", print(parse_graph(R"(graph {
+  input %x: f32[4]
+  %y: f32[4] = repeat 2 of a {
+    carried %x: f32[4] = %x
+    %y: f32[i=4] = %x[i] + %x[i]
+    yield %y
+  }
+  %z: f32[4] = repeat 2 of b {
+    carried %x: f32[4] = %y
+    yield %x
+  }
+  output x = %x
+  output z = %z
+})")
+                                                    .value()));
+  EXPECT_EQ(all_of(page, "id=v([0-9]+)"), (std::vector<std::string>{"0", "1", "2", "3", "4", "5"}));
+  EXPECT_EQ(all_of(page, "href=#v([0-9]+)"),
+            (std::vector<std::string>{"0", "2", "2", "3", "1", "5", "0", "4"}));
+  EXPECT_EQ(all_of(page, "id=r([0-9]+)"), (std::vector<std::string>{"0", "2", "3", "1", "5", "4"}));
+}
+
+TEST(Html, TakesAnyName) {
+  Graph graph;
+  graph.name = "</title>&";
+  graph.values.push_back({"<b> \"#\" = {", {DType::F32, {}}, {}});
+  graph.args.push_back({ValueId(0)});
+  graph.outputs.push_back({"%x: <i>", ValueId(0)});
+  const std::string text = print(graph), page = print_html(graph.name, text);
+  EXPECT_EQ(shown(page), text);
+  EXPECT_THAT(page, HasSubstr("<title>&lt;/title&gt;&amp;</title>"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 
 namespace shardc::planner {
 namespace {
@@ -119,6 +120,23 @@ Level level_with(Level level, const std::vector<double>& c) {
   return level;
 }
 
+bool is_product(const WorkSample& sample, DType dtype) {
+  return sample.work.calls > 0 && sample.work.dtype == dtype;
+}
+
+// The peak at which products of a type take as long as in the samples; all else is as on `device`.
+double fit_peak(Device device, DType dtype, const std::vector<WorkSample>& samples) {
+  const LogErrors errors = [&](const std::vector<double>& constants) {
+    device.flops[dtype] = constants[0];
+    std::vector<double> all;
+    for (const WorkSample& sample : samples)
+      if (is_product(sample, dtype))
+        all.push_back(log_error(seconds_of(sample.work, device), sample.seconds));
+    return all;
+  };
+  return fit_constants({device.flops.at(DType::F32)}, errors)[0];
+}
+
 // Three digits are more than any measurement is worth, and can be read.
 double rounded(double value) { return std::stod(fmt::format("{:.3g}", value)); }
 
@@ -161,13 +179,17 @@ std::vector<double> fit_constants(std::vector<double> start, const LogErrors& of
 Device fit_device(Device device, const std::vector<WorkSample>& samples) {
   if (samples.empty()) return device;
   double peak = 1e9;
-  for (const WorkSample& sample : samples)
-    if (sample.work.calls > 0) peak = std::max(peak, sample.work.flops / sample.seconds);
+  std::set<DType> others;  // in which products are made
+  for (const WorkSample& sample : samples) {
+    if (is_product(sample, DType::F32)) peak = std::max(peak, sample.work.flops / sample.seconds);
+    if (sample.work.calls > 0 && sample.work.dtype != DType::F32) others.insert(sample.work.dtype);
+  }
   const LogErrors errors = [&](const std::vector<double>& constants) {
     const Device trial = device_with(device, peak, constants);
     std::vector<double> all;
     for (const WorkSample& sample : samples)
-      all.push_back(log_error(seconds_of(sample.work, trial), sample.seconds));
+      if (sample.work.calls == 0 || is_product(sample, DType::F32))
+        all.push_back(log_error(seconds_of(sample.work, trial), sample.seconds));
     return all;
   };
   // Caches come in sizes that one start does not reach from another.
@@ -177,7 +199,9 @@ Device fit_device(Device device, const std::vector<WorkSample>& samples) {
         fit_constants({0.9 * peak, 40e9, 10e9, cache, 30e9, 2e-7, 2e-7, 4, 3e-9}, errors);
     if (!best || loss_of(errors(fitted)) < loss_of(errors(*best))) best = std::move(fitted);
   }
-  return device_with(device, rounded(peak), rounded(*best));
+  Device fitted = device_with(device, rounded(peak), rounded(*best));
+  for (const DType dtype : others) fitted.flops[dtype] = rounded(fit_peak(fitted, dtype, samples));
+  return fitted;
 }
 
 Level fit_level(const Cluster& cluster, const Mesh& mesh, const std::vector<CollectiveSample>& samples) {
@@ -197,8 +221,8 @@ Level fit_level(const Cluster& cluster, const Mesh& mesh, const std::vector<Coll
 std::vector<FitQuality> quality_of(const Device& device, const std::vector<WorkSample>& samples) {
   std::map<std::string, std::vector<double>> errors;
   for (const WorkSample& sample : samples)
-    errors[sample.work.calls > 0 ? "products" : "loops"].push_back(
-        std::abs(seconds_of(sample.work, device) / sample.seconds - 1));
+    errors[sample.work.calls > 0 ? fmt::format("products of {}", name_of(sample.work.dtype)) : "loops"]
+        .push_back(std::abs(seconds_of(sample.work, device) / sample.seconds - 1));
   return summaries(errors);
 }
 

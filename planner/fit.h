@@ -28,14 +28,15 @@ struct CollectiveSample {
   double seconds = 0;
 };
 
-// Fits rates, bandwidths, launch costs, the ramp and the cache of `device` to the samples. What it says of
-// memory, names and the host stays. Nothing to fit: the device as it is.
+// Fits rates, bandwidths, launch costs, the ramp and the cache of `device` to the samples, of types but f32
+// the rate of products alone. What it says of memory, names and the host stays. Nothing to fit: the device as
+// it is.
 Device fit_device(Device device, const std::vector<WorkSample>& samples);
 
 // Fits the only level of a cluster to collectives along axes of `mesh`.
 Level fit_level(const Cluster& cluster, const Mesh& mesh, const std::vector<CollectiveSample>& samples);
 
-// One entry per group of samples that has any: products, loops, collectives by kind.
+// One entry per group of samples that has any: products by type, loops, collectives by kind.
 std::vector<FitQuality> quality_of(const Device& device, const std::vector<WorkSample>& samples);
 std::vector<FitQuality> quality_of(const Cluster& cluster, const Mesh& mesh,
                                    const std::vector<CollectiveSample>& samples);

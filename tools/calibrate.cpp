@@ -70,6 +70,7 @@ std::string json_of(const Calibrated& c) {
     const Work& w = n.sample.work;
     nodes.push_back({{"program", n.program},
                      {"name", n.name},
+                     {"dtype", name_of(w.dtype)},
                      {"flops", w.flops},
                      {"bytes", w.bytes},
                      {"effort", w.effort},

@@ -141,13 +141,13 @@ std::string join(const std::vector<std::string>& names) {
   return text;
 }
 
-std::string products(std::int64_t ranks, bool quick) {
+std::string products(std::int64_t ranks, DType dtype, bool quick) {
   std::string inputs, graph;
   std::vector<std::string> outputs;
   for (const ProductShape& s : product_shapes(quick)) {
     const std::string name = fmt::format("{}_{}_{}_{}", s.batch, s.m, s.n, s.k);
-    inputs += fmt::format("  a{0}: f32[R, {1}, {2}, {4}]\n  b{0}: f32[R, {1}, {4}, {3}]\n", name, s.batch,
-                          s.m, s.n, s.k);
+    inputs += fmt::format("  a{0}: {5}[R, {1}, {2}, {4}]\n  b{0}: {5}[R, {1}, {4}, {3}]\n", name, s.batch,
+                          s.m, s.n, s.k, name_of(dtype));
     graph += fmt::format("  - y{0}: einsum(\"rbmk,rbkn->rbmn\", a{0}, b{0})\n", name);
     outputs.push_back("y" + name);
   }
@@ -169,8 +169,9 @@ struct Subject {
 std::vector<Subject> subjects(std::int64_t ranks, bool quick) {
   const std::string transformer = fmt::format(kTransformer, fmt::arg("ranks", ranks)),
                     images = fmt::format(kImages, fmt::arg("ranks", ranks));
-  std::vector<Subject> all = {{"products", products(ranks, quick), ""},
-                              {"transformer of 64", transformer, "L=2"}};
+  std::vector<Subject> all = {{"transformer of 64", transformer, "L=2"}};
+  for (const DType dtype : {DType::F32, DType::BF16, DType::F16})
+    all.push_back({fmt::format("products of {}", name_of(dtype)), products(ranks, dtype, quick), ""});
   const std::int64_t most = quick ? 1 << 14 : std::min<std::int64_t>(1 << 22, kMostElements / ranks);
   for (std::int64_t n = 1 << 10; n <= most; n *= 4)
     all.push_back({fmt::format("loops over {}", n), loops(ranks, n), ""});

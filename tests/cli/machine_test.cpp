@@ -23,6 +23,10 @@ Cluster calibrated(const Scratch& scratch, const Finished& run, const std::strin
   // A core does between 0.1 and 10000 GFLOP/s and moves between 0.05 and 5000 GB/s, on whatever machine.
   EXPECT_GT(c.device.flops.at(DType::F32) * c.device.efficiency, 1e8);
   EXPECT_LT(c.device.flops.at(DType::F32), 1e13);
+  for (const DType other : {DType::BF16, DType::F16}) {
+    EXPECT_GT(c.device.flops.at(other), 1e7);
+    EXPECT_LT(c.device.flops.at(other), 1e14);
+  }
   EXPECT_GT(c.device.bandwidth, 5e7);
   EXPECT_LT(c.device.bandwidth, 5e12);
   EXPECT_GT(c.device.memory, 1 << 20);

@@ -54,6 +54,27 @@ TEST(Fit, FindsADevicesConstants) {
   }
 }
 
+// What all else takes is as in f32.
+TEST(Fit, TellsTypesApart) {
+  const Device device{.bandwidth = 1e11,
+                      .flops = {{DType::F32, 90e9}, {DType::BF16, 300e9}, {DType::F16, 40e9}}};
+  std::vector<WorkSample> samples;
+  for (const auto& [dtype, rate] : device.flops)
+    for (WorkSample sample : samples_of(device))
+      if (sample.work.calls > 0 || dtype == DType::F32) {
+        sample.work.dtype = dtype;
+        sample.seconds = seconds_of(sample.work, device);
+        samples.push_back(sample);
+      }
+  const Device found = fit_device({}, samples);
+  ASSERT_EQ(found.flops.size(), 3U);
+  for (const auto& [dtype, rate] : device.flops)
+    EXPECT_NEAR(found.flops.at(dtype) * found.efficiency, rate, 0.1 * rate) << name_of(dtype);
+  for (const FitQuality& quality : quality_of(found, samples))
+    EXPECT_LT(quality.median, 0.05) << quality.what;
+  EXPECT_EQ(quality_of(found, samples).size(), 4U);
+}
+
 // One measurement of five is off by ten: the fit is not.
 TEST(Fit, IsRobust) {
   Cluster cluster;

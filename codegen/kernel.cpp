@@ -24,6 +24,7 @@ constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectoris
 constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
 constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
 constexpr std::int64_t kUnrolled = 32;  // iterations of inner loops that may be written out
+constexpr std::int64_t kGathered = 64;  // elements of short rows that are looked up one after another
 // Of a row so long, lines that it steps through are gone from the first cache before the next row wants the
 // neighbours: rows are cut, 16 of them by 8 elements. 16 is a line; more of either share too few places of
 // the cache where lines are a power of two apart.
@@ -278,14 +279,14 @@ class LoopKernel {
   }
 
   void line(const std::string& text) { body_ += std::string(2 * depth_, ' ') + text + "\n"; }
-  enum class As { CompilerLikes, Vectors, WrittenOut };
+  enum class As { CompilerLikes, Vectors, ShortVectors, WrittenOut };
   // Loops around others stay loops: their copies, in which all addresses are constants, look free to the
-  // compiler, which then writes out all that is inside them too.
+  // compiler, which then writes out all that is inside them too. So do short ones that are to be vectors.
   void open(std::size_t f, As form = As::CompilerLikes) {
-    if (form == As::Vectors) line("#pragma clang loop vectorize(assume_safety)");
+    if (form == As::Vectors || form == As::ShortVectors) line("#pragma clang loop vectorize(assume_safety)");
     if (form == As::WrittenOut)
       line("#pragma clang loop unroll(full)");
-    else if (surrounds_many(f))
+    else if (form == As::ShortVectors || surrounds_many(f))
       line("#pragma clang loop unroll(disable)");
     line(fmt::format("for (shardc_i64 {0} = {1}; {0} < {2}; ++{0}) {{", var(f), first(f), last(f)));
     ++depth_;
@@ -533,6 +534,7 @@ class LoopKernel {
     CHECK(!nest_.adds || (!gathers && !sums), "only scattered rows are added");
     if (!gathers && !sums && !nest_.adds) clear_selected();
 
+    const bool by_row = sums && gathers_whole_row();
     std::size_t next = 0, depth_of_sum = 0;
     const auto open_next = [&] {
       const std::size_t f = loops_[next++];
@@ -540,7 +542,12 @@ class LoopKernel {
         depth_of_sum = depth_;
         line(fmt::format("{} sum = 0;", kind_type()));
       }
-      open(f, gathers && next == loops_.size() && stride[f] == 0 ? As::Vectors : As::CompilerLikes);
+      if (by_row && next + 1 == loops_.size())
+        line(fmt::format("#pragma clang loop unroll_count({})", kGathered / iterations(loops_.back())));
+      open(f, next < loops_.size()        ? As::CompilerLikes
+              : gathers && stride[f] == 0 ? As::Vectors
+              : by_row                    ? As::ShortVectors
+                                          : As::CompilerLikes);
     };
     while (next < loops_.size() && stride[loops_[next]] != 0) open_next();
     const bool always = find_selected();
@@ -563,6 +570,13 @@ class LoopKernel {
       not_selected(first);
     }
     while (depth_ > 1) close();
+  }
+  // Are a row's indices a few whole vectors of neighbours? Left to itself, the compiler writes the row out
+  // and gathers one element for each of several rows at a time, whose indices it has to collect first.
+  bool gathers_whole_row() const {
+    const std::size_t f = loops_.back();
+    return always_selected() && nest_.inputs[selector_->operand].stride[f] == 1 &&
+           nest_.factors[f].length.empty() && iterations(f) % kLanes == 0 && iterations(f) <= kUnrolled;
   }
   // Opens the block that runs where the index is one of the factor's, unless it always is.
   bool find_selected() {

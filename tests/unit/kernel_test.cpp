@@ -16,6 +16,7 @@
 namespace shardc {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -164,23 +165,38 @@ graph lookup {{
   EXPECT_TRUE(asks(" < 64", "x"));
 }
 
-// A sparse matrix by a vector: no array of what is looked up.
-TEST(Kernels, WhatIsLookedUpIsSummedUpAtOnce) {
-  const Result<SpmdProgram> program = parse_program(R"(mesh {x=1}
-graph sparse {
-  input %at: i32[7, 5]@[_, _] < 11
-  input %w: f32[7, 5]@[_, _]
+// A sparse matrix by a vector, `stored` elements in each row.
+std::string sparse(int stored, std::string_view bound) {
+  const Result<SpmdProgram> program = parse_program(fmt::format(R"(mesh {{x=1}}
+graph sparse {{
+  input %at: i32[7, {0}]@[_, _]{1}
+  input %w: f32[7, {0}]@[_, _]
   input %u: f32[11]@[_]
-  %taken: f32[i=7, j=5]@[_, _] = sum[m=11](where(%at[i, j] == m, %u[m], 0.0))
-  %v: f32[i=7]@[_] = sum[j=5](%w[i, j] * %taken[i, j])
+  %taken: f32[i=7, j={0}]@[_, _] = sum[m=11](where(%at[i, j] == m, %u[m], 0.0))
+  %v: f32[i=7]@[_] = sum[j={0}](%w[i, j] * %taken[i, j])
   output v = %v
-}
-)");
-  ASSERT_TRUE(program) << render(program.error());
+}}
+)",
+                                                                stored, bound));
+  if (!program) ADD_FAILURE() << render(program.error());
   const SpmdProgram fused = passes::fuse(program.value());
-  EXPECT_EQ(fused.graph.nodes.size(), 1u);
-  EXPECT_THAT(codegen::emit(fused, passes::assign_buffers(fused), ""),
-              HasSubstr("sum = sum + (x1[5 * i0 + i1] * x2[i2]);"));
+  EXPECT_EQ(fused.graph.nodes.size(), 1u) << "no array of what is looked up";
+  return codegen::emit(fused, passes::assign_buffers(fused), "");
+}
+
+TEST(Kernels, WhatIsLookedUpIsSummedUpAtOnce) {
+  EXPECT_THAT(sparse(5, " < 11"), HasSubstr("sum = sum + (x1[5 * i0 + i1] * x2[i2]);"));
+}
+
+TEST(Kernels, RowsOfWholeVectorsAreGatheredByRow) {
+  const std::string by_row = "#pragma clang loop unroll(disable)\n    for (shardc_i64 i1 = 0;";
+  EXPECT_THAT(sparse(8, " < 11"),
+              AllOf(HasSubstr(by_row), HasSubstr("#pragma clang loop unroll_count(8)\n  for")));
+  EXPECT_THAT(sparse(32, " < 11"),
+              AllOf(HasSubstr(by_row), HasSubstr("#pragma clang loop unroll_count(2)\n  for")));
+  EXPECT_THAT(sparse(5, " < 11"), Not(HasSubstr("unroll")));
+  EXPECT_THAT(sparse(40, " < 11"), Not(HasSubstr("unroll_count")));
+  EXPECT_THAT(sparse(8, ""), Not(HasSubstr(by_row))) << "which asks for each element";
 }
 
 // Two places in turns instead of a copy after each iteration, as long as that takes no memory.

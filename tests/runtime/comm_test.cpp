@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -142,27 +143,26 @@ TEST(ThreadCommsFailure, LeavesWhatOthersLookAt) {
   std::vector<Rank> ranks(2);
   std::vector<std::vector<float>> given(2, std::vector<float>(n, 3)), made(2, std::vector<float>(n));
   std::atomic<int> aborted = 0;
-  std::atomic<bool> begun = false;
+  std::array<std::atomic<bool>, 2> begun{};
   on_threads(4, groups, [&](Comm& comm) -> std::string {
     const auto r = static_cast<std::size_t>(comm.rank());
     if (r == 3) {
-      while (!begun) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      while (!begun[0] || !begun[1]) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       comm.abort("on purpose");
     }
     if (r > 1) return "";
     ranks[r].threads = 1;
     ranks[r].comm.reset(&comm);
     struct Work {
-      std::atomic<bool>* begun;  // of the one that is late
+      std::atomic<bool>& begun;
+      bool late;
       const float* from;
       float* to;
-    } work{r == 0 ? &begun : nullptr, given[r].data(), made[r].data()};
+    } work{begun[r], r == 0, given[r].data(), made[r].data()};
     const auto copy = [](shardc_rank*, shardc_i64 begin, shardc_i64 end, const void* with) {
       const Work& own = *static_cast<const Work*>(with);
-      if (own.begun != nullptr) {
-        *own.begun = true;
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      }
+      own.begun = true;
+      if (own.late) std::this_thread::sleep_for(std::chrono::milliseconds(50));
       std::copy(own.from + begin, own.from + end, own.to + begin);
     };
     const shardc_rows sum{given[r].data(), 1, SHARDC_F32}, result{made[r].data(), 1, SHARDC_F32};

@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 #include <regex>
-#include <set>
 
 #include "ir/dot.h"
 #include "ir/html.h"

@@ -106,7 +106,8 @@ inline __attribute__((always_inline)) void shardc_turn_square(const T* q, shardc
 
 // Rows of `q` in panels, transposed: t[panel][d][shardc_panel]; 0 behind the last one.
 template <shardc_i64 D, class T>
-__attribute__((noinline)) void shardc_turn(const T* q, shardc_i64 stride, shardc_i64 rows, float scale, float* t) {
+__attribute__((noinline)) void shardc_turn(const T* q, shardc_i64 stride, shardc_i64 rows, float scale,
+                                           float* t) {
   for (shardc_i64 at = 0; at < rows; at += shardc_panel, t += shardc_panel * D)
     for (shardc_i64 i = 0; i < shardc_panel; i += 8) {
       const T* const from = q + (at + i) * stride;
@@ -121,7 +122,8 @@ __attribute__((noinline)) void shardc_turn(const T* q, shardc_i64 stride, shardc
 
 // Rows of `x` beside each other, with 0 behind the last column and the last row.
 template <shardc_i64 D, shardc_i64 W, class T>
-__attribute__((noinline)) void shardc_gather(const T* x, shardc_i64 stride, shardc_i64 rows, shardc_i64 padded, float* y) {
+__attribute__((noinline)) void shardc_gather(const T* x, shardc_i64 stride, shardc_i64 rows,
+                                             shardc_i64 padded, float* y) {
   for (shardc_i64 i = 0; i < rows; ++i) {
     for (shardc_i64 d = 0; d < D; ++d) y[i * W + d] = shardc_read(x[i * stride + d]);
     for (shardc_i64 d = D; d < W; ++d) y[i * W + d] = 0;
@@ -161,8 +163,8 @@ inline SHARDC_WIDE __attribute__((always_inline)) void shardc_tile(const float* 
 
 // The scores of rows [from, to) of `k` with a panel of queries; both ends are multiples of the height.
 template <shardc_i64 D, shardc_i64 W>
-SHARDC_WIDE __attribute__((noinline)) void shardc_scores(const float* k, const float* t, shardc_i64 from, shardc_i64 to,
-                                      float* s) {
+SHARDC_WIDE __attribute__((noinline)) void shardc_scores(const float* k, const float* t,
+                                                         shardc_i64 from, shardc_i64 to, float* s) {
   for (shardc_i64 j = from; j < to; j += shardc_height)
     shardc_tile<shardc_height, 2, false>(k + j * W, W, 1, t, shardc_panel, D, s + j * shardc_panel,
                                          shardc_panel, nullptr);
@@ -336,8 +338,8 @@ inline SHARDC_WIDE __attribute__((always_inline)) void shardc_strips(const float
 
 // dq[a panel's rows] += ds' k, over the keys of the span
 template <shardc_i64 D, shardc_i64 W>
-SHARDC_WIDE __attribute__((noinline)) void shardc_add_dq(const float* ds, const float* k, shardc_span seen, float* dq,
-                                      shardc_i64 stride, shardc_i64 rows) {
+SHARDC_WIDE __attribute__((noinline)) void shardc_add_dq(const float* ds, const float* k, shardc_span seen,
+                                                         float* dq, shardc_i64 stride, shardc_i64 rows) {
   constexpr shardc_i64 H = shardc_height, P = shardc_panel, whole = P / H * H;
   const float *const a = ds + seen.from * P, *const b = k + seen.from * W;
   const shardc_i64 n = seen.to - seen.from;

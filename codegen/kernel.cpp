@@ -20,7 +20,9 @@
 namespace shardc::codegen {
 namespace {
 
-constexpr int kLanes = 8;  // of a max or min reduction; clang does not vectorise them by itself
+// Of a max or min reduction, which clang does not vectorise by itself, and of the shortest rows gathered as
+// such.
+constexpr int kLanes = 8;
 constexpr std::int64_t kSplitEvenly = 16;  // places; fewer are divided only where there is nothing longer
 constexpr std::int64_t kRowUnit = 64;   // elements: whole vectors, so that all are computed as in a whole row
 constexpr std::int64_t kUnrolled = 32;  // iterations of inner loops that may be written out
